@@ -1,0 +1,140 @@
+import {
+  constants,
+  createCipheriv,
+  createHash,
+  createHmac,
+  createPrivateKey,
+  createPublicKey,
+  diffieHellman,
+  generateKeyPair,
+  type KeyObject,
+  randomBytes,
+  sign,
+  timingSafeEqual,
+  verify,
+} from 'node:crypto';
+import { promisify } from 'node:util';
+import { concat } from '../bytes.js';
+import { openSecret, Secret } from '../secret.js';
+import { base64url, p384Jwk, rsaJwk } from './jwk.js';
+import type { CryptoPort, KeyBytes, P384PrivateKey, P384PublicKey, RsaPublicKey } from './types.js';
+
+const bytesOf = (key: KeyBytes): Uint8Array => (key instanceof Secret ? openSecret(key) : key);
+const plain = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+/** Importing a key costs a third of a verification, so each key object is imported once. */
+const imported = new WeakMap<P384PublicKey | RsaPublicKey, KeyObject>();
+
+function publicKey(key: P384PublicKey | RsaPublicKey): KeyObject {
+  let object = imported.get(key);
+  if (object === undefined) {
+    const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
+    object = createPublicKey({ key: jwk, format: 'jwk' });
+    imported.set(key, object);
+  }
+  return object;
+}
+
+function privateKey(key: P384PrivateKey): KeyObject {
+  const jwk = { ...p384Jwk(key.publicKey), d: base64url(openSecret(key.scalar)) };
+  return createPrivateKey({ key: jwk, format: 'jwk' });
+}
+
+function tryPublicKey(key: P384PublicKey | RsaPublicKey): KeyObject | undefined {
+  try {
+    return publicKey(key);
+  } catch {
+    return undefined;
+  }
+}
+
+/** OpenSSL's work runs on its thread pool here, so that several signatures use several cores. */
+function verifyAsync(
+  hash: string,
+  data: Uint8Array,
+  key: Parameters<typeof verify>[2],
+  signature: Uint8Array,
+): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    verify(hash, data, key as Parameters<typeof verify>[2] & object, signature, (error, valid) =>
+      error === null ? resolve(valid) : reject(error),
+    );
+  });
+}
+
+const port: CryptoPort = {
+  async digest(hash, ...parts) {
+    const state = createHash(hash);
+    for (const part of parts) state.update(part);
+    return plain(state.digest());
+  },
+
+  async hmacSha256(key, ...parts) {
+    const state = createHmac('sha256', bytesOf(key));
+    for (const part of parts) state.update(part);
+    return plain(state.digest());
+  },
+
+  async aes128Ctr(key, iv, data) {
+    const cipher = createCipheriv('aes-128-ctr', bytesOf(key), iv);
+    return plain(cipher.update(data));
+  },
+
+  async generateP384() {
+    const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-384' });
+    const jwk = pair.privateKey.export({ format: 'jwk' });
+    const field = (text: string | undefined) => plain(Buffer.from(text ?? '', 'base64url'));
+    return { publicKey: { x: field(jwk.x), y: field(jwk.y) }, scalar: Secret.take(field(jwk.d)) };
+  },
+
+  async isOnP384(key) {
+    return tryPublicKey(key) !== undefined;
+  },
+
+  async ecdhP384(own, peer) {
+    const shared = diffieHellman({ privateKey: privateKey(own), publicKey: publicKey(peer) });
+    return Secret.take(plain(shared));
+  },
+
+  async signP384(key, hash, data) {
+    const signature = plain(sign(hash, data, { key: privateKey(key), dsaEncoding: 'ieee-p1363' }));
+    return { r: signature.slice(0, 48), s: signature.slice(48) };
+  },
+
+  async verifyP384(key, hash, data, signature) {
+    const object = tryPublicKey(key);
+    if (object === undefined) return false;
+    return verifyAsync(hash, data, { key: object, dsaEncoding: 'ieee-p1363' }, concat(signature.r, signature.s));
+  },
+
+  async verifyRsaPss(key, hash, data, signature) {
+    const object = tryPublicKey(key);
+    if (object === undefined) return false;
+    const parameters = {
+      key: object,
+      padding: constants.RSA_PKCS1_PSS_PADDING,
+      saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
+    };
+    return verifyAsync(hash, data, parameters, signature);
+  },
+
+  constantTimeEqual(a, b) {
+    return a.length === b.length && timingSafeEqual(a, b);
+  },
+
+  systemRandom: (length) => plain(randomBytes(length)),
+};
+
+export const {
+  digest,
+  hmacSha256,
+  aes128Ctr,
+  generateP384,
+  isOnP384,
+  ecdhP384,
+  signP384,
+  verifyP384,
+  verifyRsaPss,
+  constantTimeEqual,
+  systemRandom,
+} = port;

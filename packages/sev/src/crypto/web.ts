@@ -1,0 +1,122 @@
+import { concat } from '../bytes.js';
+import { openSecret, Secret } from '../secret.js';
+import { base64url, p384Jwk, rsaJwk } from './jwk.js';
+import type { CryptoPort, HashName, KeyBytes, P384PublicKey, RsaPublicKey } from './types.js';
+
+const subtle = globalThis.crypto.subtle;
+const webHash = { sha256: 'SHA-256', sha384: 'SHA-384' } as const;
+const digestLength = { sha256: 32, sha384: 48 } as const;
+const p384 = (name: 'ECDSA' | 'ECDH') => ({ name, namedCurve: 'P-384' });
+
+/** WebCrypto's types refuse memory that could be shared between threads; a copy never is. */
+const own = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
+const bytesOf = (key: KeyBytes): Uint8Array<ArrayBuffer> => own(key instanceof Secret ? openSecret(key) : key);
+
+const imported = new WeakMap<P384PublicKey | RsaPublicKey, Map<string, Promise<CryptoKey | undefined>>>();
+
+/** Imports each key once for each use; undefined where the platform refuses it, as for a point off the curve. */
+function publicKey(
+  key: P384PublicKey | RsaPublicKey,
+  algorithm: { name: string; namedCurve?: string; hash?: string },
+): Promise<CryptoKey | undefined> {
+  const uses = imported.get(key) ?? new Map<string, Promise<CryptoKey | undefined>>();
+  imported.set(key, uses);
+  const use = `${algorithm.name} ${algorithm.hash ?? ''}`;
+  let found = uses.get(use);
+  if (found === undefined) {
+    const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
+    const usages: KeyUsage[] = algorithm.name === 'ECDH' ? [] : ['verify'];
+    found = subtle.importKey('jwk', jwk, algorithm, true, usages).catch(() => undefined);
+    uses.set(use, found);
+  }
+  return found;
+}
+
+const port: CryptoPort = {
+  async digest(hash, ...parts) {
+    return new Uint8Array(await subtle.digest(webHash[hash], own(concat(...parts))));
+  },
+
+  async hmacSha256(key, ...parts) {
+    const object = await subtle.importKey('raw', bytesOf(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+    return new Uint8Array(await subtle.sign('HMAC', object, own(concat(...parts))));
+  },
+
+  async aes128Ctr(key, iv, data) {
+    const object = await subtle.importKey('raw', bytesOf(key), 'AES-CTR', false, ['encrypt']);
+    return new Uint8Array(await subtle.encrypt({ name: 'AES-CTR', counter: own(iv), length: 128 }, object, own(data)));
+  },
+
+  async generateP384() {
+    const pair = await subtle.generateKey(p384('ECDSA'), true, ['sign']);
+    const jwk = await subtle.exportKey('jwk', pair.privateKey);
+    return {
+      publicKey: { x: fromBase64url(jwk.x), y: fromBase64url(jwk.y) },
+      scalar: Secret.take(fromBase64url(jwk.d)),
+    };
+  },
+
+  async isOnP384(key) {
+    return (await publicKey(key, p384('ECDSA'))) !== undefined;
+  },
+
+  async ecdhP384(ownKey, peer) {
+    const jwk = { ...p384Jwk(ownKey.publicKey), d: base64url(openSecret(ownKey.scalar)) };
+    const secret = await subtle.importKey('jwk', jwk, p384('ECDH'), false, ['deriveBits']);
+    const point = await publicKey(peer, p384('ECDH'));
+    if (point === undefined) throw new TypeError('the peer key is not a point on P-384');
+    return Secret.take(new Uint8Array(await subtle.deriveBits({ name: 'ECDH', public: point }, secret, 384)));
+  },
+
+  async signP384(key, hash, data) {
+    const jwk = { ...p384Jwk(key.publicKey), d: base64url(openSecret(key.scalar)) };
+    const object = await subtle.importKey('jwk', jwk, p384('ECDSA'), false, ['sign']);
+    const signature = new Uint8Array(await subtle.sign({ name: 'ECDSA', hash: webHash[hash] }, object, own(data)));
+    return { r: signature.slice(0, 48), s: signature.slice(48) };
+  },
+
+  async verifyP384(key, hash, data, signature) {
+    const object = await publicKey(key, p384('ECDSA'));
+    if (object === undefined) return false;
+    return subtle.verify(
+      { name: 'ECDSA', hash: webHash[hash] },
+      object,
+      own(concat(signature.r, signature.s)),
+      own(data),
+    );
+  },
+
+  async verifyRsaPss(key: RsaPublicKey, hash: HashName, data, signature) {
+    const object = await publicKey(key, { name: 'RSA-PSS', hash: webHash[hash] });
+    if (object === undefined) return false;
+    return subtle.verify({ name: 'RSA-PSS', saltLength: digestLength[hash] }, object, own(signature), own(data));
+  },
+
+  constantTimeEqual(a, b) {
+    if (a.length !== b.length) return false;
+    let difference = 0;
+    for (let i = 0; i < a.length; i++) difference |= a[i]! ^ b[i]!;
+    return difference === 0;
+  },
+
+  systemRandom: (length) => globalThis.crypto.getRandomValues(new Uint8Array(length)),
+};
+
+function fromBase64url(text: string | undefined): Uint8Array {
+  const binary = atob((text ?? '').replaceAll('-', '+').replaceAll('_', '/'));
+  return Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
+}
+
+export const {
+  digest,
+  hmacSha256,
+  aes128Ctr,
+  generateP384,
+  isOnP384,
+  ecdhP384,
+  signP384,
+  verifyP384,
+  verifyRsaPss,
+  constantTimeEqual,
+  systemRandom,
+} = port;
