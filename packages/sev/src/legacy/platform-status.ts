@@ -7,13 +7,22 @@ export const platformStates = { UNINIT: 0, INIT: 1, WORKING: 2 } as const;
 export type PlatformState = keyof typeof platformStates;
 
 const ownerBits = bits(
-  { name: 'PLATFORM_STATUS.owner', width: 8, source: 'linux include/linux/psp-sev.h, sev_user_data_status', reserved: 'report' },
+  {
+    name: 'PLATFORM_STATUS.owner',
+    width: 8,
+    source: 'linux include/linux/psp-sev.h, sev_user_data_status',
+    reserved: 'report',
+  },
   { externallyOwned: flag(0, 'OWNER', 'the PEK was signed by an owner outside this platform') },
 );
 
 /** The 12 bytes that PLATFORM_STATUS returns and that SEV_PLATFORM_STATUS of /dev/sev copies out. */
 export const platformStatus = structure(
-  { name: 'PLATFORM_STATUS', size: 12, source: 'SEV API 0.24, PLATFORM_STATUS; linux include/uapi/linux/psp-sev.h' },
+  {
+    name: 'PLATFORM_STATUS',
+    size: 12,
+    source: 'SEV API 0.24, PLATFORM_STATUS; linux include/uapi/linux/psp-sev.h',
+  },
   {
     apiMajor: u8(0, 'major version of the firmware API'),
     apiMinor: u8(1, 'minor version of the firmware API'),
@@ -22,7 +31,12 @@ export const platformStatus = structure(
     config: bitsField(
       4,
       bits(
-        { name: 'PLATFORM_STATUS.config', width: 32, source: 'SEV API 0.24, PLATFORM_STATUS', reserved: 'report' },
+        {
+          name: 'PLATFORM_STATUS.config',
+          width: 32,
+          source: 'SEV API 0.24, PLATFORM_STATUS',
+          reserved: 'report',
+        },
         {
           encryptedState: flag(0, 'ES', 'INIT switched SEV-ES on'),
           build: bitRange(24, 8, 'BUILD', 'build of the firmware'),
