@@ -1,0 +1,49 @@
+import ts from 'typescript';
+
+/** One place where a source file names another module. */
+export interface SourceImport {
+  /** As written; undefined where the name is computed, so that no check can know it. */
+  readonly specifier: string | undefined;
+  /** From 1. */
+  readonly line: number;
+}
+
+/**
+ * Every import of a TypeScript source: static, type-only, `export … from`, dynamic `import()`, `import('…')` in types,
+ * `import x = require()`, `require()`, `import.meta.resolve()`, and `/// <reference path>`.
+ */
+export function importsOf(fileName: string, text: string): SourceImport[] {
+  const source = ts.createSourceFile(fileName, text, ts.ScriptTarget.Latest, false);
+  const found: SourceImport[] = [];
+  const lineAt = (position: number) => source.getLineAndCharacterOfPosition(position).line + 1;
+  const add = (name: ts.Node | undefined, at: ts.Node) => {
+    const specifier = name !== undefined && ts.isStringLiteralLike(name) ? name.text : undefined;
+    found.push({ specifier, line: lineAt(at.getStart(source)) });
+  };
+
+  function visit(node: ts.Node): void {
+    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, node);
+    else if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined)
+      add(node.moduleSpecifier, node);
+    else if (ts.isImportTypeNode(node))
+      add(ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined, node);
+    else if (ts.isExternalModuleReference(node)) add(node.expression, node);
+    else if (ts.isCallExpression(node) && namesAModule(node.expression)) add(node.arguments[0], node);
+    ts.forEachChild(node, visit);
+  }
+  visit(source);
+  for (const { fileName: path, pos } of source.referencedFiles) {
+    found.push({ specifier: path.startsWith('.') ? path : `./${path}`, line: lineAt(pos) });
+  }
+  return found;
+}
+
+function namesAModule(callee: ts.Expression): boolean {
+  if (callee.kind === ts.SyntaxKind.ImportKeyword) return true;
+  if (ts.isIdentifier(callee)) return callee.text === 'require';
+  return (
+    ts.isPropertyAccessExpression(callee) &&
+    ts.isMetaProperty(callee.expression) &&
+    callee.name.text === 'resolve'
+  );
+}
