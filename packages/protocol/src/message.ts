@@ -1,0 +1,95 @@
+import { MalformedError } from '@vouchsafe/sev';
+import { z } from 'zod';
+
+/**
+ * A message of a protocol: one declaration gives its TypeScript type, the strict reader and the writer. In memory bytes
+ * are `Uint8Array`; in JSON they are base64.
+ */
+export interface Message<T> {
+  readonly name: string;
+  /**
+   * Reads a JSON value. Members that the message does not have are refused, and so is every member that is missing or
+   * is not what it must be.
+   * @throws MalformedError with a JSON pointer to the member as `field`; values are never repeated in it
+   */
+  parse(json: unknown): T;
+  /** @throws MalformedError as {@link Message.parse}, and for text that is not JSON */
+  parseText(text: string): T;
+  /** The JSON value of a message: what {@link Message.parse} reads. @throws MalformedError for a value it would refuse */
+  toJson(value: T): unknown;
+}
+
+/** Declares a message. */
+export function message<S extends z.ZodType>(name: string, schema: S): Message<z.output<S>> {
+  const parse = (json: unknown): z.output<S> => {
+    const result = z.safeDecode(schema, json as z.input<S>);
+    if (!result.success) throw malformed(name, json, result.error);
+    return result.data;
+  };
+  return {
+    name,
+    parse,
+    parseText(text) {
+      return parse(parseJson(name, text));
+    },
+    toJson(value) {
+      const result = z.safeEncode(schema, value);
+      if (!result.success) throw malformed(name, value, result.error);
+      return result.data;
+    },
+  };
+}
+
+/** Reads JSON text. @throws MalformedError that does not repeat the text */
+export function parseJson(name: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The cause is left out: V8 quotes the text around the mistake.
+    throw new MalformedError({
+      structure: name,
+      field: '/',
+      offset: 0,
+      expected: 'JSON',
+      found: 'text that is not JSON',
+    });
+  }
+}
+
+function malformed(name: string, value: unknown, error: z.ZodError): MalformedError {
+  const issue = error.issues[0]!;
+  const unknown = issue.code === 'unrecognized_keys' ? issue.keys[0] : undefined;
+  const path = unknown === undefined ? issue.path : [...issue.path, unknown];
+  return new MalformedError({
+    structure: name,
+    field: jsonPointer(path),
+    offset: 0,
+    expected: unknown === undefined ? issue.message : 'no such member',
+    found: describe(valueAt(value, path)),
+  });
+}
+
+/** RFC 6901; the whole document is `/` here, where the RFC has an empty text, so that an error never names nothing. */
+function jsonPointer(path: readonly PropertyKey[]): string {
+  const parts = path.map((part) => String(part).slice(0, 64).replaceAll('~', '~0').replaceAll('/', '~1'));
+  return `/${parts.join('/')}`;
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((inside, part) => {
+    if (typeof inside !== 'object' || inside === null || !Object.hasOwn(inside, part)) return undefined;
+    return (inside as Record<PropertyKey, unknown>)[part];
+  }, value);
+}
+
+/** The kind and size of a value, not the value: an error may be shown to whoever sent it, and to a log. */
+function describe(value: unknown): string {
+  if (value === undefined) return 'nothing';
+  if (value === null) return 'null';
+  if (typeof value === 'string') return `text of ${value.length} characters`;
+  if (typeof value === 'number')
+    return Number.isInteger(value) ? 'another whole number' : 'a number that is not whole';
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`;
+}
