@@ -1,7 +1,11 @@
 import { defineConfig } from 'vitest/config';
+import { SummaryReporter } from './tools/src/summary-reporter.js';
 
 /** Tests run against the TypeScript sources of every package, so that no stale build can pass. */
 const conditions = ['vouchsafe-source', 'node', 'import', 'module', 'default'];
+
+/** Where `tools/test` wants the counts of the run. */
+const summaryFile = process.env['VOUCHSAFE_TEST_SUMMARY'];
 
 export default defineConfig({
   resolve: { conditions },
@@ -11,6 +15,10 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: 'forks',
+    reporters: [
+      process.env['CI'] === 'true' ? 'dot' : 'default',
+      ...(summaryFile === undefined ? [] : [new SummaryReporter(summaryFile)]),
+    ],
     maxWorkers: 2,
     coverage: { provider: 'v8', include: ['packages/*/src/**'] },
   },
