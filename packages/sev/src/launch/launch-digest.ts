@@ -1,0 +1,152 @@
+import { digest } from '../crypto/index.js';
+import { InvalidArgumentError } from '../errors.js';
+import { type FirmwareFooter, parseFirmwareFooter } from './firmware-footer.js';
+import { buildHashesTable, hashesTable } from './hashes-table.js';
+import { buildResetVmsa, type VmsaFpu, vmsa } from './vmsa.js';
+
+export interface LaunchDigestOptions {
+  /** `sev` measures memory only, `seves` the first state of each vCPU as well. */
+  readonly mode: 'sev' | 'seves';
+  /** The file that QEMU maps as firmware: the code volume, not the variables. */
+  readonly firmware: Uint8Array;
+  /** Given with `kernel-hashes=on`; QEMU's default leaves kernel, initrd and command line unmeasured. */
+  readonly kernel?: Uint8Array;
+  readonly initrd?: Uint8Array;
+  /** The kernel's command line, exactly as given to QEMU. */
+  readonly append?: string;
+  /** SEV-ES: how many vCPUs. Without meaning for SEV. */
+  readonly vcpus?: number;
+  /** SEV-ES: CPUID function 1, EAX. */
+  readonly vcpuSignature?: number;
+  /** SEV-ES: whether the host's KVM puts the FPU's reset values into the VMSA (about Linux 6.10 and later) or zeros. */
+  readonly vmsaFpu?: VmsaFpu;
+  /** SEV-ES: VMSA pages of 4096 bytes to use instead, one for each vCPU, the boot CPU's first. */
+  readonly vmsas?: readonly Uint8Array[];
+}
+
+/** One piece of what is measured, in the order of measurement. */
+export interface LaunchDigestPart {
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** 32 bytes. */
+  readonly sha256: Uint8Array;
+}
+
+export interface LaunchDigest {
+  /** 32 bytes. */
+  readonly digest: Uint8Array;
+  readonly parts: readonly LaunchDigestPart[];
+}
+
+/**
+ * The launch digest of SEV and SEV-ES as QEMU and KVM make it: SHA-256 over firmware image ‖ hashes table, with a kernel
+ * ‖ VMSA pages, for SEV-ES.
+ * @throws InvalidArgumentError when the guest described cannot be launched or cannot be measured
+ * @throws MalformedError when the firmware's footer table is needed and broken
+ */
+export async function calculateLaunchDigest(options: LaunchDigestOptions): Promise<LaunchDigest> {
+  const { firmware } = options;
+  if (firmware.length === 0 || firmware.length % 16 !== 0) {
+    throw new InvalidArgumentError(
+      'firmware',
+      `expected a non-zero multiple of 16 bytes, found ${firmware.length}`,
+    );
+  }
+  const measured = [
+    { name: 'firmware', bytes: firmware },
+    ...(await hashesPart(options)),
+    ...(options.mode === 'seves' ? vmsaParts(options) : []),
+  ];
+  const parts = measured.map(async ({ name, bytes }) => ({
+    name,
+    size: bytes.length,
+    sha256: await digest('sha256', bytes),
+  }));
+  return {
+    digest: await digest('sha256', ...measured.map(({ bytes }) => bytes)),
+    parts: await Promise.all(parts),
+  };
+}
+
+interface MeasuredBytes {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+async function hashesPart({
+  firmware,
+  kernel,
+  initrd,
+  append,
+}: LaunchDigestOptions): Promise<MeasuredBytes[]> {
+  if (kernel === undefined) {
+    const orphan = initrd !== undefined ? 'initrd' : append !== undefined ? 'append' : undefined;
+    if (orphan !== undefined)
+      throw new InvalidArgumentError(orphan, 'it is measured only together with a kernel');
+    return [];
+  }
+  const { hashTableArea }: FirmwareFooter = parseFirmwareFooter(firmware);
+  if (hashTableArea === undefined || hashTableArea.size < hashesTable.size) {
+    throw new InvalidArgumentError(
+      'kernel',
+      'the firmware has no room for a hashes table, so it would not check the kernel',
+      {
+        hint: 'use a firmware built for measured direct boot, such as the AmdSev build of OVMF',
+      },
+    );
+  }
+  return [{ name: 'hashes table', bytes: await buildHashesTable({ kernel, initrd, commandLine: append }) }];
+}
+
+function vmsaParts(options: LaunchDigestOptions): MeasuredBytes[] {
+  const pages = options.vmsas ?? buildVmsas(options);
+  const { vcpus = pages.length } = options;
+  if (pages.length === 0 || pages.length !== vcpus) {
+    throw new InvalidArgumentError(
+      'VMSA pages',
+      `expected one for each of ${vcpus} vCPUs, found ${pages.length}`,
+    );
+  }
+  return pages.map((bytes, cpu) => {
+    if (bytes.length !== vmsa.size) {
+      throw new InvalidArgumentError(
+        `VMSA of vCPU ${cpu}`,
+        `expected ${vmsa.size} bytes, found ${bytes.length}`,
+      );
+    }
+    return { name: `VMSA of vCPU ${cpu}`, bytes };
+  });
+}
+
+/** Far above what KVM runs; without a bound a wrong number would fill the memory with pages. */
+const mostVcpus = 4096;
+
+function buildVmsas(options: LaunchDigestOptions): Uint8Array[] {
+  const { firmware, vcpus, vcpuSignature, vmsaFpu: fpu = 'set' } = options;
+  if (vcpus === undefined || !Number.isInteger(vcpus) || vcpus < 1 || vcpus > mostVcpus) {
+    throw new InvalidArgumentError(
+      'vCPUs',
+      `expected a number from 1 to ${mostVcpus}, found ${vcpus ?? 'none'}`,
+    );
+  }
+  if (vcpuSignature === undefined) {
+    throw new InvalidArgumentError('vCPU signature', 'the digest of a SEV-ES guest depends on it', {
+      hint: 'name the vCPU type, its signature, or family, model and stepping',
+    });
+  }
+  const boot = buildResetVmsa({ cpu: 'boot', vcpuSignature, fpu });
+  if (vcpus === 1) return [boot];
+  const { resetAddress } = parseFirmwareFooter(firmware);
+  if (resetAddress === undefined) {
+    throw new InvalidArgumentError(
+      'vCPUs',
+      'the firmware names no reset address for application CPUs: only one vCPU can start',
+      {
+        hint: 'use a firmware with a SEV-ES reset block, or one vCPU',
+      },
+    );
+  }
+  const application = buildResetVmsa({ cpu: 'application', resetAddress, vcpuSignature, fpu });
+  return [boot, ...Array.from({ length: vcpus - 1 }, () => application)];
+}
