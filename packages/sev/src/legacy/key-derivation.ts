@@ -10,7 +10,11 @@ const keyLength = 16;
  * @param label ASCII, without a NUL
  * @returns 16 bytes
  */
-export async function deriveKey(key: KeyBytes, label: string, context = new Uint8Array()): Promise<Secret> {
+export async function deriveKey(
+  key: KeyBytes,
+  label: string,
+  context: Uint8Array = new Uint8Array(),
+): Promise<Secret> {
   const separator = Uint8Array.of(0);
   const input = concat(u32le(1), new TextEncoder().encode(label), separator, context, u32le(8 * keyLength));
   const block = await hmacSha256(key, input);
