@@ -1,0 +1,66 @@
+import { type Appraisal, appraisalToJson, type Check, verdict } from '@vouchsafe/sev';
+import type { Result } from './command.js';
+import type { Screen } from './screen.js';
+
+/** How every command shows a verdict: the word, the root's name, what failed and what to do, then all checks. */
+export function showAppraisal(screen: Screen, appraisal: Appraisal): void {
+  const { word, accepted, failed } = verdict(appraisal);
+  screen.line(`${screen.paint(accepted ? 'good' : 'bad', word)}: ${appraisal.subject}`);
+  if (appraisal.root !== undefined) {
+    const { name, kind } = appraisal.root;
+    const note = kind === 'development' ? ' (a development root: no hardware stands behind it)' : '';
+    screen.line(`  root: ${screen.paint(kind === 'development' ? 'warning' : 'strong', name)}${note}`);
+  }
+  if (word === 'authentic') {
+    screen.line(
+      '  The evidence is genuine. It was compared with no expectation; the table lists what was not asked.',
+    );
+  }
+  for (const check of failed) showFailure(screen, check);
+  screen.line();
+  screen.table(
+    ['', 'check', 'what', 'found'],
+    appraisal.checks.map((check) => [
+      statusWord(screen, check),
+      check.id,
+      check.title,
+      check.status === 'not-asked' ? (check.hint ?? '') : shortened(check.found ?? ''),
+    ]),
+  );
+}
+
+/** The result of a command whose whole outcome is a verdict. */
+export function appraisalResult(
+  appraisal: Appraisal,
+  more: { readonly json?: Record<string, unknown>; render?(screen: Screen): void } = {},
+): Result {
+  return {
+    exit: verdict(appraisal).accepted ? 0 : 1,
+    json: { ...appraisalToJson(appraisal), ...more.json },
+    render(screen) {
+      showAppraisal(screen, appraisal);
+      more.render?.(screen);
+    },
+  };
+}
+
+function showFailure(screen: Screen, check: Check): void {
+  screen.line();
+  screen.line(`  ${screen.paint('bad', 'failed')}: ${check.title} (${check.id})`);
+  const rows: [string, string][] = [];
+  if (check.expected !== undefined) rows.push(['  expected', check.expected]);
+  if (check.found !== undefined) rows.push(['  found', check.found]);
+  if (check.hint !== undefined) rows.push(['  what to do', check.hint]);
+  screen.facts(rows);
+}
+
+function statusWord(screen: Screen, check: Check): string {
+  if (check.status === 'pass') return screen.paint('good', 'pass');
+  if (check.status === 'fail') return screen.paint('bad', 'FAIL');
+  return screen.paint('quiet', 'not asked');
+}
+
+/** The whole value stands with the failure and in the JSON document. */
+function shortened(text: string): string {
+  return text.length > 72 ? `${text.slice(0, 69)}…` : text;
+}

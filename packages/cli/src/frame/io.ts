@@ -1,0 +1,42 @@
+/**
+ * What the command line touches of the process that it runs in. Tests pass their own, so that a command can be run
+ * without a process.
+ */
+export interface OutputStream {
+  readonly isTTY?: boolean | undefined;
+  readonly columns?: number | undefined;
+  write(text: string): unknown;
+}
+
+export interface Io {
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Reads standard input to its end. */
+  readStdin(): Promise<Uint8Array>;
+  /** Aborts when the user asks a command that stays (a server) to stop. Nothing listens until it is first called. */
+  stopSignal(): AbortSignal;
+}
+
+/** The process's own streams; SIGINT and SIGTERM ask a server to stop. */
+export function processIo(): Io {
+  let stop: AbortController | undefined;
+  return {
+    stdout: process.stdout,
+    stderr: process.stderr,
+    env: process.env,
+    async readStdin() {
+      const parts: Uint8Array[] = [];
+      for await (const part of process.stdin) parts.push(part as Uint8Array);
+      return new Uint8Array(Buffer.concat(parts));
+    },
+    stopSignal() {
+      if (stop === undefined) {
+        const controller = new AbortController();
+        stop = controller;
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort());
+      }
+      return stop.signal;
+    },
+  };
+}
