@@ -1,0 +1,21 @@
+import { checksPage } from './checks-page.js';
+import { structuresPage } from './structures-page.js';
+
+export interface GeneratedPage {
+  /** From the root of the tree. */
+  readonly path: string;
+  render(): string | Promise<string>;
+}
+
+/** Every page that is written from the code and not by hand. */
+export const generatedPages: readonly GeneratedPage[] = [
+  { path: 'docs/reference/structures.md', render: structuresPage },
+  { path: 'docs/checks.md', render: checksPage },
+];
+
+const notice = '<!-- Written from the code by `npm run docs`: edit the code, not this page. -->';
+
+/** The page as it belongs into its file. */
+export async function pageText(page: GeneratedPage): Promise<string> {
+  return `${notice}\n\n${(await page.render()).trimEnd()}\n`;
+}

@@ -1,0 +1,39 @@
+import type { Bits, CheckTable, Structure } from '@vouchsafe/sev';
+
+export type AnyStructure = Structure<object, object>;
+export type AnyBits = Bits<object>;
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null;
+const isReader = (value: unknown): value is Record<string, unknown> =>
+  isObject(value) && typeof value['parse'] === 'function' && typeof value['build'] === 'function';
+
+/** The structures that a module exports, by exported name. */
+export function structuresOf(module: object): [string, AnyStructure][] {
+  const found = Object.entries(module).filter(([, value]) => isReader(value) && isObject(value['fields']));
+  return found as [string, AnyStructure][];
+}
+
+/** The words with named bits that a module exports. */
+export function bitsOf(module: object): [string, AnyBits][] {
+  const found = Object.entries(module).filter(([, value]) => isReader(value) && isObject(value['ranges']));
+  return found as [string, AnyBits][];
+}
+
+/** Names of the exported functions that read something: `parse…`. */
+export function parserNamesOf(module: object): string[] {
+  return Object.entries(module)
+    .filter(([name, value]) => /^parse[A-Z]/.test(name) && typeof value === 'function')
+    .map(([name]) => name);
+}
+
+/** The tables of checks that a module exports. */
+export function checkTablesOf(module: object): [string, CheckTable][] {
+  const isDefinition = (value: unknown) =>
+    isObject(value) && typeof value['protects'] === 'string' && typeof value['title'] === 'string';
+  const found = Object.entries(module).filter(([, value]) => {
+    const rows = isObject(value) ? Object.values(value) : [];
+    return rows.length > 0 && rows.every(isDefinition);
+  });
+  return found as [string, CheckTable][];
+}
