@@ -74,8 +74,8 @@ export function bits<const R extends Record<string, AnyRange>>(options: BitsOpti
     ranges,
     reservedMask,
     parse(word, location = { offset: 0 }, notes = []) {
-      const value = BigInt(word);
-      if (value < 0n || value > all) {
+      const value = wholeNumber(word);
+      if (value === undefined || value < 0n || value > all) {
         throw new InvalidArgumentError(options.name, `expected an unsigned number of ${options.width} bits`);
       }
       const strange = value & reservedMask;
@@ -93,8 +93,8 @@ export function bits<const R extends Record<string, AnyRange>>(options: BitsOpti
     },
     build(values) {
       return entries.reduce((word, [key, range]) => {
-        const number = BigInt((values[key] as boolean | number | undefined) ?? 0);
-        if (number < 0n || number >= 1n << BigInt(range.width)) {
+        const number = wholeNumber((values[key] as boolean | number | undefined) ?? 0);
+        if (number === undefined || number < 0n || number >= 1n << BigInt(range.width)) {
           throw new InvalidArgumentError(`${options.name} ${range.label}`, `does not fit in ${range.width} bits`);
         }
         return word | (number << BigInt(range.low));
@@ -109,6 +109,10 @@ export function bits<const R extends Record<string, AnyRange>>(options: BitsOpti
       return shown.length === 0 ? 'none' : shown.join(', ');
     },
   };
+}
+
+function wholeNumber(value: boolean | number | bigint): bigint | undefined {
+  return typeof value === 'number' && !Number.isInteger(value) ? undefined : BigInt(value);
 }
 
 function maskOf(range: AnyRange): bigint {
