@@ -1,0 +1,204 @@
+import type { LaunchBundle, LaunchRequest, MeasurementEvidence, SecretDelivery } from '@vouchsafe/protocol';
+import {
+  type Appraisal,
+  buildSecretPacket,
+  createLaunchSession,
+  InvalidArgumentError,
+  type KeyBytes,
+  parseGuestPolicy,
+  parseLaunchMeasurement,
+  type RandomSource,
+  toHex,
+  verdict,
+} from '@vouchsafe/sev';
+import { type ExpectedLaunch, type ExpectedLaunches, expectLaunches } from './expected-launches.js';
+import { appraiseEvidence } from './measurement.js';
+import { appraisePlatform, type PlatformExpectations } from './platform.js';
+import { type LaunchSecret, secretTable } from './secrets.js';
+import { endSession, memorySessionStore, type SessionStore } from './sessions.js';
+
+export interface GuestOwnerOptions extends PlatformExpectations {
+  /** Guest policy of every launch. Its ES bit says whether the owner deploys to SEV or to SEV-ES. */
+  readonly policy: number;
+  /** What the owner would trust, as images. */
+  readonly images: readonly ExpectedLaunch[];
+  /** What a launch gets that was accepted. They remain the caller's to zero. */
+  readonly secrets: readonly LaunchSecret[];
+  readonly random: RandomSource;
+  /** Milliseconds since 1970. */
+  readonly now: () => number;
+  /** Time from opening a session to its measurement, in milliseconds: ten minutes. */
+  readonly sessionLifetime?: number;
+  readonly sessions?: SessionStore;
+  /** Accepts a policy without NODBG: the host can then read the guest, secrets included. */
+  readonly allowDebug?: boolean;
+  /** Accepts a policy without NOKS: the host can then start other guests under the same memory key. */
+  readonly allowKeySharing?: boolean;
+  /** Accepts a policy with none of NOSEND, DOMAIN and SEV: the host can then send the guest to any machine. */
+  readonly allowMigrationToAnyone?: boolean;
+}
+
+/** The guest owner's side of a pre-launch attestation. */
+export interface GuestOwner {
+  readonly mode: 'sev' | 'sev-es';
+  readonly policy: number;
+  /** The digests that the owner computed from its images. */
+  readonly expected: ExpectedLaunches;
+  /** Whether the roots that it trusts are a development authority's. */
+  readonly development: boolean;
+  /**
+   * Verifies the platform and, when it is accepted, opens a launch session to it: new GODH, TEK, TIK, nonce and IV.
+   * @throws MalformedError for certificates that cannot be read
+   * @throws UnavailableError when the key service does not answer, or too many sessions are open
+   */
+  openSession(
+    request: LaunchRequest,
+  ): Promise<{ readonly appraisal: Appraisal; readonly bundle?: LaunchBundle }>;
+  /**
+   * Judges the measurement that answers a session. Whatever the verdict, the session is used up and its keys are gone
+   * when this resolves; the secret packet exists only when the Appraisal is accepted.
+   */
+  appraiseMeasurement(
+    evidence: MeasurementEvidence,
+  ): Promise<{ readonly appraisal: Appraisal; readonly delivery?: SecretDelivery }>;
+  /** Zeroes the keys of sessions that were not answered in time. */
+  endExpiredSessions(): Promise<void>;
+  /** Zeroes the keys of all sessions. */
+  close(): Promise<void>;
+}
+
+/**
+ * A guest owner with its images, policy and secrets.
+ * @throws InvalidArgumentError for options that a careful owner would not want, or that cannot work
+ */
+export async function createGuestOwner(options: GuestOwnerOptions): Promise<GuestOwner> {
+  const {
+    policy,
+    secrets,
+    random,
+    now,
+    sessionLifetime = 600_000,
+    sessions = memorySessionStore(),
+  } = options;
+  const mode = requireCarefulPolicy(options);
+  const development = requireOneKindOfRoot(options);
+  const expected = await expectLaunches(mode, options.images);
+  secretTable(secrets).zero();
+
+  async function openSession(request: LaunchRequest) {
+    const { appraisal, pdh } = await appraisePlatform(request, policy, options);
+    if (pdh === undefined || appraisal.root === undefined) return { appraisal };
+
+    const { godhCertificate, session, tek, tik } = await createLaunchSession({ pdh, policy, random });
+    const launchId = toHex(random(16));
+    const expiresAt = now() + sessionLifetime;
+    const { apiMajor, apiMinor, buildId } = request;
+    const pending = {
+      launchId,
+      expiresAt,
+      policy,
+      platform: { apiMajor, apiMinor, buildId },
+      root: appraisal.root,
+      platformChecks: appraisal.checks,
+      tek,
+      tik,
+    };
+    try {
+      await sessions.expire(now());
+      await sessions.add(pending);
+    } catch (error) {
+      endSession(pending);
+      throw error;
+    }
+    const { vcpus, vcpuSignatures } = expected;
+    const bundle: LaunchBundle = {
+      launchId,
+      policy,
+      mode,
+      godhCertificate,
+      session,
+      vcpus: [...vcpus],
+      vcpuSignatures: [...vcpuSignatures],
+      expires: new Date(expiresAt).toISOString(),
+    };
+    return { appraisal, bundle };
+  }
+
+  async function appraiseMeasurement(evidence: MeasurementEvidence) {
+    const taken = await sessions.take(evidence.launchId, now());
+    try {
+      const appraisal = await appraiseEvidence(evidence, taken, { ...options, digests: expected.digests });
+      if (!verdict(appraisal).accepted || taken.state !== 'pending') return { appraisal };
+
+      const { launchId, platform, tek, tik } = taken.session;
+      const { measurement } = parseLaunchMeasurement(evidence.measurement);
+      const packet = await packSecrets({ ...platform, tek, tik, measurement });
+      return { appraisal, delivery: { launchId, ...packet } };
+    } finally {
+      if (taken.state === 'pending') endSession(taken.session);
+    }
+  }
+
+  async function packSecrets(binding: {
+    apiMajor: number;
+    apiMinor: number;
+    tek: KeyBytes;
+    tik: KeyBytes;
+    measurement: Uint8Array;
+  }) {
+    const plaintext = secretTable(secrets);
+    try {
+      return await buildSecretPacket({ ...binding, iv: random(16), plaintext });
+    } finally {
+      plaintext.zero();
+    }
+  }
+
+  return {
+    mode,
+    policy,
+    expected,
+    development,
+    openSession,
+    appraiseMeasurement,
+    endExpiredSessions: () => sessions.expire(now()),
+    close: () => sessions.close(),
+  };
+}
+
+function requireCarefulPolicy(options: GuestOwnerOptions): 'sev' | 'sev-es' {
+  const policy = parseGuestPolicy(options.policy);
+  const refuse = (problem: string, hint: string): never => {
+    throw new InvalidArgumentError('policy', problem, { hint });
+  };
+  if (policy.reservedBits !== 0) refuse('it sets reserved bits', 'firmware refuses to launch with them');
+  if (!policy.noDebug && options.allowDebug !== true) {
+    refuse(
+      'it lets the host debug the guest and read its secrets',
+      'set NODBG (bit 0), or allow debugging by name',
+    );
+  }
+  if (!policy.noKeySharing && options.allowKeySharing !== true) {
+    refuse('it lets other guests share the memory key', 'set NOKS (bit 1), or allow key sharing by name');
+  }
+  const bound = policy.noSend || policy.domain || policy.sev;
+  if (!bound && options.allowMigrationToAnyone !== true) {
+    refuse(
+      'it lets the host migrate the guest to anyone',
+      'set NOSEND (bit 3) or SEV (bit 5), or allow it by name',
+    );
+  }
+  return policy.encryptedState ? 'sev-es' : 'sev';
+}
+
+function requireOneKindOfRoot({ roots }: GuestOwnerOptions): boolean {
+  if (roots.length === 0) throw new InvalidArgumentError('roots', 'expected at least one trusted root');
+  const development = roots.filter(({ kind }) => kind === 'development').length;
+  if (development > 1 || (development === 1 && roots.length > 1)) {
+    throw new InvalidArgumentError(
+      'roots',
+      'an owner trusts AMD’s roots or one development root, never both at once',
+    );
+  }
+  return development === 1;
+}

@@ -1,0 +1,12 @@
+export * from './disk/luks.js';
+export { isStandInVolume, openStandInVolume, sealStandInVolume } from './disk/stand-in.js';
+export * from './disk/unlock.js';
+export { type BootDevice, openBootDevice } from './firmware/boot-device.js';
+export * from './firmware/image.js';
+export * from './firmware/measured-boot.js';
+export * from './firmware/program.js';
+export * from './firmware/unlock-disk.js';
+export * from './secrets/folder-store.js';
+export * from './secrets/materialise.js';
+export * from './secrets/memory-store.js';
+export * from './secrets/secret-store.js';
