@@ -8,10 +8,23 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const isReader = (value: unknown): value is Record<string, unknown> =>
   isObject(value) && typeof value['parse'] === 'function' && typeof value['build'] === 'function';
 
-/** The structures that a module exports, by exported name. */
+/** The structures that a module exports, by exported name; a record of them (`layouts.4096`) counts as each of them. */
 export function structuresOf(module: object): [string, AnyStructure][] {
-  const found = Object.entries(module).filter(([, value]) => isReader(value) && isObject(value['fields']));
+  const isStructure = (value: unknown) => isReader(value) && isObject(value['fields']);
+  const found = Object.entries(module).flatMap(([name, value]): [string, unknown][] => {
+    if (isStructure(value)) return [[name, value]];
+    if (!isObject(value) || !Object.values(value).every(isStructure)) return [];
+    return Object.entries(value).map(([key, inner]) => [`${name}.${key}`, inner]);
+  });
   return found as [string, AnyStructure][];
+}
+
+/** The messages that a module exports. */
+export function messagesOf(module: object): [string, { parseText(text: string): unknown }][] {
+  const found = Object.entries(module).filter(
+    ([, value]) => isObject(value) && typeof value['parseText'] === 'function',
+  );
+  return found as [string, { parseText(text: string): unknown }][];
 }
 
 /** The words with named bits that a module exports. */

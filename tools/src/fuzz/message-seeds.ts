@@ -1,0 +1,50 @@
+import { toBase64 } from '@vouchsafe/sev';
+import { SeededRandom } from './mutate.js';
+
+const random = new SeededRandom(3);
+const base64 = (length: number) => toBase64(random.bytes(length));
+const launchId = '00112233445566778899aabbccddeeff';
+const version = { apiMajor: 0, apiMinor: 24, buildId: 13 };
+const platform = { pdh: base64(0x824), certificateChain: base64(3 * 0x824) };
+
+const examples: Record<string, object[]> = {
+  launchRequest: [
+    { case: 'A', ...version, ...platform, chipId: base64(64) },
+    { case: 'B', ...version, ...platform, certificateAuthority: base64(2 * 1600) },
+  ],
+  launchBundle: [
+    {
+      launchId,
+      policy: 5,
+      mode: 'sev-es',
+      godhCertificate: base64(0x824),
+      session: base64(0x80),
+      vcpus: [1, 2],
+      vcpuSignatures: [0x00a00f11],
+      expires: '2026-11-22T01:00:00.000Z',
+    },
+  ],
+  measurementEvidence: [{ launchId, measurement: base64(48), ...version, policy: 5 }],
+  secretDelivery: [{ launchId, header: base64(0x34), payload: base64(64) }],
+  refusal: [
+    {
+      reason: 'it differs',
+      subject: 'launch measurement',
+      root: { name: 'AMD, Milan', kind: 'amd', fingerprint: '569d' },
+      checks: [
+        {
+          id: 'measurement.hmac',
+          title: 'measurement',
+          status: 'fail',
+          kind: 'expectation',
+          found: 'another',
+        },
+      ],
+    },
+  ],
+};
+
+/** Valid JSON texts of each message of the protocol, by the message's exported name. */
+export const messageSeeds: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  Object.entries(examples).map(([name, values]) => [name, values.map((value) => JSON.stringify(value))]),
+);

@@ -1,0 +1,113 @@
+import * as protocol from '@vouchsafe/protocol';
+import * as sev from '@vouchsafe/sev';
+import { type AnyBits, type AnyStructure, bitsOf, messagesOf, structuresOf } from '../exports.js';
+import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
+import { messageSeeds } from './message-seeds.js';
+import { SeededRandom } from './mutate.js';
+import type { Parser } from './run.js';
+import { acceptedBytes } from './structure-seeds.js';
+
+/** Every structure that is declared with the codec, read from bytes. Seeds come from the declaration. */
+export function structureReaders(): Parser[] {
+  const declared = [...structuresOf(sev), ...structuresOf(protocol)];
+  const structures = declared.map(([name, structure]) => structureReader(name, structure));
+  const words = [...bitsOf(sev), ...bitsOf(protocol)].map(([name, bits]) => bitsReader(name, bits));
+  return [...structures, ...words];
+}
+
+function structureReader(name: string, structure: AnyStructure): Parser {
+  return {
+    name,
+    seeds: [acceptedBytes(structure)],
+    parse(bytes) {
+      const parsed = structure.parse(bytes);
+      structure.toJson(parsed);
+      structure.describe(parsed);
+    },
+  };
+}
+
+function bitsReader(name: string, bits: AnyBits): Parser {
+  const parse = (bytes: Uint8Array) => bits.toText(bits.parse(wordOf(bytes)));
+  return { name, seeds: [new Uint8Array(bits.width / 8)], parse };
+}
+
+const wordOf = (bytes: Uint8Array) => bytes.reduceRight((word, byte) => (word << 8n) | BigInt(byte), 0n);
+const utf8 = (text: string) => new TextEncoder().encode(text);
+const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+
+/** A reader of text: mutations of its bytes are decoded first, as whatever reads a file or a socket would. */
+const ofText = (name: string, seeds: readonly string[], parse: (text: string) => unknown): Parser => ({
+  name,
+  seeds: seeds.map(utf8),
+  parse: (bytes) => parse(textOf(bytes)),
+});
+
+/** A firmware image as OVMF lays it out, with every entry that we know, and one that we do not. */
+function firmwareSeeds(): Uint8Array[] {
+  const footer = sev.buildFirmwareFooter([
+    sev.resetBlockEntry(0x80b004),
+    sev.secretAreaEntry({ base: 0x80d000, size: 0x1000 }),
+    sev.hashTableAreaEntry({ base: 0x80e000, size: 0x400 }),
+    { guid: '00112233-4455-6677-8899-aabbccddeeff', data: new SeededRandom(5).bytes(24) },
+    { guid: sev.firmwareFooterGuids.sevMetadata, data: Uint8Array.of(0x00, 0x06, 0, 0) },
+  ]);
+  const image = new Uint8Array(4096);
+  image.set(footer, image.length - 32 - footer.length);
+  const metadata = new DataView(image.buffer, image.length - 0x600);
+  image.set(utf8('ASEV'), image.length - 0x600);
+  metadata.setUint32(4, 16 + 2 * 12, true);
+  metadata.setUint32(8, 1, true);
+  metadata.setUint32(12, 2, true);
+  for (const [i, word] of [0x800000, 0x9000, 1, 0x80d000, 0x1000, 2].entries())
+    metadata.setUint32(16 + 4 * i, word, true);
+  return [image];
+}
+
+function secretTableSeeds(): Uint8Array[] {
+  const table = sev.buildSecretTable([
+    { guid: sev.wellKnownSecretGuids.luksKey, data: utf8('a pass-phrase') },
+    { guid: '00112233-4455-6677-8899-aabbccddeeff', data: new Uint8Array(0) },
+  ]);
+  return [sev.openSecret(table).slice()];
+}
+
+/**
+ * Every function that reads what someone else wrote. `readers.test.ts` fails when an exported `parse…` of the ground
+ * floor or of the protocol is not here.
+ */
+export function parserReaders(): Parser[] {
+  const own = (
+    name: string,
+    seeds: readonly Uint8Array[],
+    parse: (bytes: Uint8Array) => unknown,
+  ): Parser => ({
+    name,
+    seeds,
+    parse,
+  });
+  const structureSeed = (structure: unknown) => [acceptedBytes(structure as AnyStructure)];
+  return [
+    own('parseSevCertificate', certificateSeeds().sev, (bytes) => sev.parseSevCertificate(bytes)),
+    own('parseAmdCaCertificate', certificateSeeds().amdCa, (bytes) => sev.parseAmdCaCertificate(bytes)),
+    own('parseChainFiles', chainFileSeeds(), (bytes) => sev.parseChainFiles([{ name: 'input', bytes }])),
+    own('parseGuestPolicy', [Uint8Array.of(5, 0, 0, 24)], (bytes) => {
+      sev.explainGuestPolicy(sev.parseGuestPolicy(Number(BigInt.asUintN(40, wordOf(bytes)))).word);
+    }),
+    own('parseLaunchMeasurement', [new Uint8Array(48)], (bytes) => sev.parseLaunchMeasurement(bytes)),
+    own('parseAttestationReport', structureSeed(sev.attestationReport), (bytes) =>
+      sev.parseAttestationReport(bytes),
+    ),
+    own('parseFirmwareFooter', firmwareSeeds(), (bytes) => sev.parseFirmwareFooter(bytes)),
+    own('parseHashesTable', structureSeed(sev.hashesTable), (bytes) => sev.parseHashesTable(bytes)),
+    own('parseSecretTable', secretTableSeeds(), (bytes) => sev.parseSecretTable(bytes)),
+    own('readSecretTableLength', secretTableSeeds(), (bytes) => sev.readSecretTableLength(bytes)),
+    ofText('fromHex', ['', '00ff7aA0', '0123456789abcdef'], (text) => sev.fromHex(text)),
+    ofText('fromBase64', ['', 'AAECAwQ=', 'AAEC\nAwQF\n'], (text) => sev.fromBase64(text)),
+    ofText('guidToBytes', ['00112233-4455-6677-8899-aabbccddeeff'], (text) => sev.guidToBytes(text)),
+    ofText('parseJson', ['{"a":[1,2,{"b":null}]}'], (text) => protocol.parseJson('input', text)),
+    ...messagesOf(protocol).map(([name, message]) =>
+      ofText(name, messageSeeds[name] ?? [], (text) => message.parseText(text)),
+    ),
+  ];
+}
