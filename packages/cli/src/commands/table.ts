@@ -2,12 +2,38 @@ import type { CommandTable } from '../frame/table.js';
 
 /** Every command of `vouchsafe`. Loading this file loads none of them. */
 export const commandTable: CommandTable = {
+  chain: {
+    summary: 'certificates of a SEV platform',
+    commands: {
+      verify: {
+        summary: 'accept or refuse a platform’s chain',
+        load: async () => (await import('./chain/verify.js')).verify,
+      },
+      show: {
+        summary: 'show certificates without verifying them',
+        load: async () => (await import('./chain/show.js')).show,
+      },
+    },
+  },
+  digest: {
+    summary: 'compute the launch digest of a guest',
+    load: async () => (await import('./digest.js')).digest,
+  },
   policy: {
     summary: 'what a guest policy allows a host to do',
     commands: {
       explain: {
         summary: 'explain a guest policy in words',
         load: async () => (await import('./policy/explain.js')).explain,
+      },
+    },
+  },
+  session: {
+    summary: 'launch sessions with a platform',
+    commands: {
+      create: {
+        summary: 'verify a platform and make a launch session for it',
+        load: async () => (await import('./session/create.js')).create,
       },
     },
   },
@@ -39,6 +65,38 @@ export const commandTable: CommandTable = {
             load: async () => (await import('./secret/table-show.js')).tableShow,
           },
         },
+      },
+    },
+  },
+  'attestation-report': {
+    summary: 'attestation reports of SEV and SEV-ES',
+    commands: {
+      verify: {
+        summary: 'accept or refuse an attestation report',
+        load: async () => (await import('./attestation-report/verify.js')).verify,
+      },
+    },
+  },
+  vmsa: {
+    summary: 'VMSA pages: the state that a SEV-ES CPU starts with',
+    commands: {
+      build: {
+        summary: 'make the page of one CPU',
+        load: async () => (await import('./vmsa/build.js')).build,
+      },
+      show: {
+        summary: 'show the registers in a page',
+        load: async () => (await import('./vmsa/show.js')).show,
+      },
+    },
+  },
+  kds: {
+    summary: 'AMD’s key service, and one for development',
+    commands: {
+      fetch: { summary: 'fetch a certificate', load: async () => (await import('./kds/fetch.js')).fetch },
+      serve: {
+        summary: 'serve a development authority',
+        load: async () => (await import('./kds/serve.js')).serve,
       },
     },
   },
