@@ -1,0 +1,11 @@
+import { chainVerification } from './chain.js';
+import { launchDigest } from './launch-digest.js';
+import type { Benchmark } from './measure.js';
+import { sessionCreation } from './session.js';
+
+/** Every benchmark, in the order of a launch. Each is made when its turn comes. */
+export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<Benchmark, 'name'>> }[] = [
+  { name: 'verify a platform chain', make: chainVerification },
+  { name: 'create a launch session', make: sessionCreation },
+  { name: 'launch digest of a 4 MiB image', make: launchDigest },
+];
