@@ -56,7 +56,10 @@ export interface BitsOptions {
   readonly reserved: 'refuse' | 'report';
 }
 
-export function bits<const R extends Record<string, AnyRange>>(options: BitsOptions, ranges: R): Bits<BitValues<R>> {
+export function bits<const R extends Record<string, AnyRange>>(
+  options: BitsOptions,
+  ranges: R,
+): Bits<BitValues<R>> {
   type T = BitValues<R>;
   const entries = Object.entries(ranges) as [keyof T & string, AnyRange][];
   const declared = entries.reduce((mask, [, range]) => {
@@ -80,7 +83,11 @@ export function bits<const R extends Record<string, AnyRange>>(options: BitsOpti
       }
       const strange = value & reservedMask;
       if (strange !== 0n) {
-        const where = { structure: location.path ?? options.name, field: 'reserved bits', offset: location.offset };
+        const where = {
+          structure: location.path ?? options.name,
+          field: 'reserved bits',
+          offset: location.offset,
+        };
         const found = `0x${strange.toString(16)}`;
         if (options.reserved === 'refuse') throw new MalformedError({ ...where, expected: 'zero', found });
         notes.push({ ...where, found, meaning: 'bits that this version does not know' });
@@ -95,7 +102,10 @@ export function bits<const R extends Record<string, AnyRange>>(options: BitsOpti
       return entries.reduce((word, [key, range]) => {
         const number = wholeNumber((values[key] as boolean | number | undefined) ?? 0);
         if (number === undefined || number < 0n || number >= 1n << BigInt(range.width)) {
-          throw new InvalidArgumentError(`${options.name} ${range.label}`, `does not fit in ${range.width} bits`);
+          throw new InvalidArgumentError(
+            `${options.name} ${range.label}`,
+            `does not fit in ${range.width} bits`,
+          );
         }
         return word | (number << BigInt(range.low));
       }, 0n);
