@@ -16,7 +16,7 @@ export function showAppraisal(screen: Screen, appraisal: Appraisal): void {
       '  The evidence is genuine. It was compared with no expectation; the table lists what was not asked.',
     );
   }
-  for (const check of failed) showFailure(screen, check);
+  for (const group of byReason(failed)) showFailure(screen, group);
   screen.line();
   screen.table(
     ['', 'check', 'what', 'found'],
@@ -44,13 +44,26 @@ export function appraisalResult(
   };
 }
 
-function showFailure(screen: Screen, check: Check): void {
+/** One missing certificate fails many checks: what they have in common is said once. */
+function byReason(failed: readonly Check[]): readonly (readonly [Check, ...Check[]])[] {
+  const groups = new Map<string, [Check, ...Check[]]>();
+  for (const check of failed) {
+    const reason = JSON.stringify([check.found, check.hint]);
+    const group = groups.get(reason);
+    if (group === undefined) groups.set(reason, [check]);
+    else group.push(check);
+  }
+  return [...groups.values()];
+}
+
+function showFailure(screen: Screen, [check, ...others]: readonly [Check, ...Check[]]): void {
   screen.line();
   screen.line(`  ${screen.paint('bad', 'failed')}: ${check.title} (${check.id})`);
   const rows: [string, string][] = [];
   if (check.expected !== undefined) rows.push(['  expected', check.expected]);
   if (check.found !== undefined) rows.push(['  found', check.found]);
   if (check.hint !== undefined) rows.push(['  what to do', check.hint]);
+  if (others.length > 0) rows.push(['  fails as well', others.map(({ id }) => id).join(', ')]);
   screen.facts(rows);
 }
 
