@@ -199,7 +199,9 @@ describe('session', () => {
       [key, 'sev-kek', new Uint8Array(16)],
       [new Uint8Array(16).fill(1), 'sev-kek', undefined],
     ] as const;
-    const derived = await Promise.all(inputs.map(async (input) => opened(await deriveKey(...input))));
+    const derived = await Promise.all(
+      inputs.map(async ([own, label, context]) => opened(await deriveKey(own, label, context))),
+    );
     expect(new Set(derived).size).toBe(inputs.length);
   });
 });
