@@ -62,7 +62,7 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
 
 /** A new array with the bytes in the opposite order. */
 export function reversed(bytes: Uint8Array): Uint8Array {
-  return bytes.slice().reverse();
+  return new Uint8Array(bytes).reverse();
 }
 
 /** Compares public bytes. For secrets and authentication codes use `constantTimeEqual`. */

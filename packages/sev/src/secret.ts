@@ -21,14 +21,14 @@ export class Secret {
 
   /** Takes the bytes over: they are moved into the secret, and the given array is zeroed. */
   static take(bytes: Uint8Array): Secret {
-    const secret = new Secret(bytes.slice());
+    const secret = new Secret(new Uint8Array(bytes));
     bytes.fill(0);
     return secret;
   }
 
   /** Copies the bytes; the caller remains answerable for the given array. */
   static copyOf(bytes: Uint8Array): Secret {
-    return new Secret(bytes.slice());
+    return new Secret(new Uint8Array(bytes));
   }
 
   get isZeroed(): boolean {

@@ -1,4 +1,4 @@
-import { fromHex, toHex } from '../bytes.js';
+import { concat, fromHex, reversed, toHex } from '../bytes.js';
 import { InvalidArgumentError } from '../errors.js';
 
 const pattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
@@ -10,16 +10,20 @@ export const zeroGuid: Guid = '00000000-0000-0000-0000-000000000000';
 
 /** Microsoft order swaps the first three groups and leaves the last two as written. */
 function swapGroups(bytes: Uint8Array): Uint8Array {
-  return Uint8Array.of(
-    ...bytes.slice(0, 4).reverse(),
-    ...bytes.slice(4, 6).reverse(),
-    ...bytes.slice(6, 8).reverse(),
-    ...bytes.slice(8),
+  return concat(
+    reversed(bytes.subarray(0, 4)),
+    reversed(bytes.subarray(4, 6)),
+    reversed(bytes.subarray(6, 8)),
+    bytes.subarray(8),
   );
 }
 
-/** Text of 16 bytes in Microsoft order (the first three groups little-endian), as OVMF and QEMU store GUIDs. */
+/**
+ * Text of 16 bytes in Microsoft order (the first three groups little-endian), as OVMF and QEMU store GUIDs.
+ * @throws InvalidArgumentError for another number of bytes
+ */
 export function guidFromBytes(bytes: Uint8Array): Guid {
+  if (bytes.length !== 16) throw new InvalidArgumentError('GUID', `expected 16 bytes, found ${bytes.length}`);
   const hex = toHex(swapGroups(bytes));
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
@@ -31,7 +35,10 @@ export function guidFromBytes(bytes: Uint8Array): Guid {
 export function guidToBytes(guid: Guid): Uint8Array {
   const lower = guid.toLowerCase();
   if (!pattern.test(lower)) {
-    throw new InvalidArgumentError('GUID', `expected 8-4-4-4-12 hexadecimal digits, found ${JSON.stringify(guid)}`);
+    throw new InvalidArgumentError(
+      'GUID',
+      `expected 8-4-4-4-12 hexadecimal digits, found ${JSON.stringify(guid)}`,
+    );
   }
   return swapGroups(fromHex(lower.replaceAll('-', '')));
 }

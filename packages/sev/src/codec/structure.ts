@@ -81,7 +81,13 @@ export function structure<const F extends Record<string, unknown>>(
   const visible = rows.filter(([, row]) => row.presence !== 'reserved');
   requireFullCover(options, rows);
 
-  function fieldInput(name: string, row: AnyField, raw: Uint8Array, start: Location, notes: Note[]): FieldInput {
+  function fieldInput(
+    name: string,
+    row: AnyField,
+    raw: Uint8Array,
+    start: Location,
+    notes: Note[],
+  ): FieldInput {
     const label = start.path === undefined ? options.name : start.path;
     const offset = start.offset + row.offset;
     return {
@@ -89,10 +95,19 @@ export function structure<const F extends Record<string, unknown>>(
       location: { offset, path: `${label}, ${name}` },
       refuse(expected, found, at) {
         const field = at?.field === undefined ? name : `${name}.${at.field}`;
-        throw new MalformedError({ structure: label, field, offset: offset + (at?.offset ?? 0), expected, found });
+        throw new MalformedError({
+          structure: label,
+          field,
+          offset: offset + (at?.offset ?? 0),
+          expected,
+          found,
+        });
       },
       note(found, meaning) {
         notes.push({ structure: label, field: name, offset, found, meaning });
+      },
+      adopt(inner) {
+        notes.push(...inner);
       },
     };
   }
@@ -107,7 +122,7 @@ export function structure<const F extends Record<string, unknown>>(
         found: `${bytes.length} bytes`,
       });
     }
-    const raw = bytes.slice();
+    const raw = new Uint8Array(bytes);
     const notes: Note[] = [];
     const values: Record<string, unknown> = {};
     for (const [name, row] of rows) {
@@ -129,7 +144,8 @@ export function structure<const F extends Record<string, unknown>>(
       const output = new Uint8Array(options.size);
       for (const [name, row] of visible) {
         const given = (values as Record<string, unknown>)[name] ?? row.defaultValue;
-        if (given === undefined) throw new InvalidArgumentError(`${options.name}.${name}`, 'no value was given');
+        if (given === undefined)
+          throw new InvalidArgumentError(`${options.name}.${name}`, 'no value was given');
         row.write(given, output.subarray(row.offset, row.offset + row.size));
       }
       return output;
@@ -159,12 +175,15 @@ function requireFullCover(options: StructureOptions, rows: readonly [string, Any
   let next = 0;
   for (const [name, row] of rows.toSorted(([, a], [, b]) => a.offset - b.offset)) {
     if (row.offset !== next) {
-      const what = row.offset < next ? 'overlaps the row before it' : `leaves a gap from 0x${next.toString(16)}`;
+      const what =
+        row.offset < next ? 'overlaps the row before it' : `leaves a gap from 0x${next.toString(16)}`;
       throw new TypeError(`${options.name}: ${name} at 0x${row.offset.toString(16)} ${what}`);
     }
     next = row.offset + row.size;
   }
   if (next !== options.size) {
-    throw new TypeError(`${options.name}: rows end at 0x${next.toString(16)}, not at 0x${options.size.toString(16)}`);
+    throw new TypeError(
+      `${options.name}: rows end at 0x${next.toString(16)}, not at 0x${options.size.toString(16)}`,
+    );
   }
 }
