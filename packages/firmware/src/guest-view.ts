@@ -1,3 +1,5 @@
+import { VouchsafeError } from '@vouchsafe/sev';
+
 /**
  * The software machine as the guest inside sees it: its own memory in plain text by guest physical address, its
  * registers, and the way out to the hypervisor. This is all that `@vouchsafe/guest` may import of the machine.
@@ -13,8 +15,19 @@ export interface GuestRegisters {
   rdx: bigint;
 }
 
-/** Thrown into guest code when an access cannot be completed: no mapping, or the machine was taken away. */
-export type GuestFault = 'nested-page-fault' | 'machine-gone';
+/**
+ * Thrown into guest code when it cannot go on: the machine was taken away, or it did what its kind of guest cannot do.
+ * An access to memory that the host has not mapped is no fault: the guest leaves to the host and tries again after.
+ */
+export class GuestFault extends VouchsafeError {
+  readonly code = 'guest-fault';
+  readonly fault: 'machine-gone' | 'not-running' | 'not-available';
+
+  constructor(fault: GuestFault['fault'], message: string) {
+    super(message);
+    this.fault = fault;
+  }
+}
 
 /** One running vCPU. Every method works only between VMRUN and the next exit. */
 export interface GuestView {

@@ -1,0 +1,12 @@
+export { GuestFault, type GuestProgram, type GuestRegisters, type GuestView } from './guest-view.js';
+export {
+  type Chip,
+  chipEndorsementRequest,
+  type Flash,
+  manufactureChip,
+} from './identity/chip.js';
+export { type ChipFileOptions, loadChipFile, openChipFile } from './identity/state-file.js';
+export { createSoftwareMachine, type SoftwareMachine, type SoftwareMachineOptions } from './machine.js';
+export * from './mailbox.js';
+export { createDram, type PhysicalMemory } from './memory/dram.js';
+export { type MachineProfile, machineProfiles } from './profiles.js';

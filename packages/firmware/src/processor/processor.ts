@@ -1,0 +1,121 @@
+import {
+  type ApiVersion,
+  apiAtLeast,
+  type P384PrivateKey,
+  type PlatformState,
+  type RandomSource,
+  type StatusName,
+  sevCommandName,
+  statusCodes,
+} from '@vouchsafe/sev';
+import { type Chip, chipEndorsementKey } from '../identity/chip.js';
+import { forgetIdentity, type PlatformIdentity } from '../identity/persistent-store.js';
+import type { MemoryRange, PhysicalMemory } from '../memory/dram.js';
+import type { MachineProfile } from '../profiles.js';
+import { AsidTable } from './asids.js';
+import { commandHandlers } from './command-handlers.js';
+import { CommandRefusal } from './command-refusal.js';
+import { GuestContexts } from './guest-contexts.js';
+import { HostSnapshot } from './host-snapshot.js';
+import { stateTable } from './state-table.js';
+import type { TrustedMemory } from './trusted-memory.js';
+
+/** Where the persistent store is: in the board's flash, or in host memory at this address (INIT_EX). */
+export type StoreLocation =
+  | { readonly kind: 'flash' }
+  | { readonly kind: 'memory'; readonly range: MemoryRange };
+
+/** What INIT sets up and SHUTDOWN forgets. */
+export interface Session {
+  readonly encryptedState: boolean;
+  readonly trusted: TrustedMemory | undefined;
+  readonly guests: GuestContexts;
+  readonly asids: AsidTable;
+  identity: PlatformIdentity;
+}
+
+/** The AMD Secure Processor: takes command ids and buffers, one command at a time, and answers with status codes. */
+export class Processor {
+  readonly profile: MachineProfile;
+  readonly chip: Chip;
+  readonly random: RandomSource;
+  readonly memory: PhysicalMemory;
+  /** Derived from the chip's secret at boot. */
+  readonly cek: P384PrivateKey;
+  storeLocation: StoreLocation = { kind: 'flash' };
+  #session: Session | undefined;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: { profile: MachineProfile; chip: Chip; random: RandomSource; memory: PhysicalMemory }) {
+    this.profile = parts.profile;
+    this.chip = parts.chip;
+    this.random = parts.random;
+    this.memory = parts.memory;
+    this.cek = chipEndorsementKey(parts.chip);
+  }
+
+  get api(): ApiVersion {
+    return this.profile.api;
+  }
+
+  get state(): PlatformState {
+    if (this.#session === undefined) return 'UNINIT';
+    return this.#session.guests.count === 0 ? 'INIT' : 'WORKING';
+  }
+
+  /** What INIT set up; undefined in UNINIT. */
+  get current(): Session | undefined {
+    return this.#session;
+  }
+
+  /** For commands that the state table admits after INIT only. */
+  get session(): Session {
+    if (this.#session === undefined) throw new CommandRefusal('INVALID_PLATFORM_STATE');
+    return this.#session;
+  }
+
+  /** Rings the mailbox; the status code of the reply. */
+  submit(commandId: number, bufferAddress: number): Promise<number> {
+    const result = this.#last.then(() => this.#run(commandId, bufferAddress));
+    this.#last = result.catch(() => undefined);
+    return result.then((status) => statusCodes[status]);
+  }
+
+  /** Resolves when no command is under way. */
+  async idle(): Promise<void> {
+    await this.#last;
+  }
+
+  begin(parts: Pick<Session, 'encryptedState' | 'identity' | 'trusted'>): void {
+    const { capabilities } = this.profile;
+    this.#session = { ...parts, guests: new GuestContexts(), asids: new AsidTable(capabilities) };
+  }
+
+  /** Drops all guests, their keys and their ASIDs, and the platform's keys. */
+  end(): void {
+    const session = this.#session;
+    if (session === undefined) return;
+    for (const guest of [...session.guests]) {
+      session.asids.deactivate(guest);
+      session.guests.remove(guest);
+    }
+    forgetIdentity(session.identity);
+    this.#session = undefined;
+  }
+
+  async #run(commandId: number, bufferAddress: number): Promise<StatusName> {
+    const name = sevCommandName(commandId);
+    if (name === undefined) return 'INVALID_COMMAND';
+    const rule = stateTable[name];
+    if (rule.since !== undefined && !apiAtLeast(this.profile.api, rule.since)) return 'INVALID_COMMAND';
+    if (!rule.platform.includes(this.state)) return 'INVALID_PLATFORM_STATE';
+    const request = new HostSnapshot(this.memory, this.#session?.trusted?.range, bufferAddress);
+    try {
+      await commandHandlers[name](this, request);
+      return 'SUCCESS';
+    } catch (error) {
+      if (error instanceof CommandRefusal) return error.status;
+      throw error;
+    }
+  }
+}
