@@ -22,7 +22,9 @@ test('a secret copied from a Buffer does not share its memory', () => {
 
 test('what was parsed does not change when the Buffer is used again', () => {
   const given = buffer().subarray(0, 4);
-  const parsed = structure({ name: 'number', size: 4, source: 'test' }, { value: u32(0, 'value') }).parse(given);
+  const parsed = structure({ name: 'number', size: 4, source: 'test' }, { value: u32(0, 'value') }).parse(
+    given,
+  );
   given.fill(0xff);
   expect(parsed.raw).toEqual(Uint8Array.of(0, 1, 2, 3));
 });

@@ -15,9 +15,14 @@ export function toHex(bytes: Uint8Array): string {
  */
 export function fromHex(text: string, argument = 'hexadecimal text'): Uint8Array {
   if (!/^(?:[0-9a-fA-F]{2})*$/.test(text)) {
-    throw new InvalidArgumentError(argument, 'expected an even number of hexadecimal digits and nothing else');
+    throw new InvalidArgumentError(
+      argument,
+      'expected an even number of hexadecimal digits and nothing else',
+    );
   }
-  return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) =>
+    Number.parseInt(text.slice(2 * i, 2 * i + 2), 16),
+  );
 }
 
 /** Base64 with padding (RFC 4648 section 4), on one line. */

@@ -56,7 +56,8 @@ export class Secret {
   /** @internal Reached through {@link openSecret}. */
   static reveal(secret: Secret): Uint8Array {
     const bytes = secret.#bytes;
-    if (bytes === undefined) throw new InvalidArgumentError('secret', 'it has been zeroed and cannot be used again');
+    if (bytes === undefined)
+      throw new InvalidArgumentError('secret', 'it has been zeroed and cannot be used again');
     return bytes;
   }
 }
