@@ -26,7 +26,7 @@ const { values: options, positionals } = parseArgs({
 
 const usage = `npm run disable-checks -- [OPTIONS] [PATH]...
   --list          only list the checks
-  --kind KIND     only checks of this kind: guard, throw, refuse, report, attempt, codec, schema (may be repeated)
+  --kind KIND     only checks of this kind: guard, throw, refuse, call, report, attempt, codec, schema (may be repeated)
   --shard I/N     only every Nth check, beginning with the Ith
   --jobs N        copies that work side by side (default 1)
   --quick         ask the tests of the check's own package only, not those of the packages above it

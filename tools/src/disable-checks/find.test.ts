@@ -57,6 +57,19 @@ describe('checks are found and switched off', () => {
       ['const r = { passed: true && b, found };', 'const r = { passed: a && true, found };'],
     ],
     [
+      'a condition for going on',
+      "refuseUnless(a && b, 'ACTIVE');",
+      ["refuseUnless(true && b, 'ACTIVE');", "refuseUnless(a && true, 'ACTIVE');"],
+    ],
+    [
+      'a required property',
+      'await requireOwner(x); const y = requireOwner(x); this.#requireFit(y);',
+      [
+        'void 0; const y = requireOwner(x); this.#requireFit(y);',
+        'await requireOwner(x); const y = requireOwner(x); void 0;',
+      ],
+    ],
+    [
       'declarations',
       "u32(0, 'v', { equals: 2 }); reserved(4, 8); reserved(12, 4, 'report'); bits({ reserved: 'refuse' }, {});",
       [

@@ -94,6 +94,16 @@ function sitesOfCall(call: ts.CallExpression): Found[] {
       { kind: 'attempt', at: work, replacement: "async () => ({ passed: true, found: 'switched off' })" },
     ];
   }
+  // refuseUnless(condition, status)
+  if (name === 'refuseUnless') {
+    const all = operands(argument(0)!, ts.SyntaxKind.AmpersandAmpersandToken);
+    return all.map((at) => ({ kind: 'guard', at, replacement: 'true' }));
+  }
+  // requireSomething(…); as a statement: whatever it looks at is not looked at
+  if (name !== undefined && /^(?:require|assert|ensure)[A-Z]/.test(name)) {
+    const whole = ts.isAwaitExpression(call.parent) ? call.parent : call;
+    if (ts.isExpressionStatement(whole.parent)) return [{ kind: 'call', at: whole, replacement: 'void 0' }];
+  }
   // refuse('expected', 'found'), where no condition in front of it was a site already
   if (name === 'refuse' && !isInGuard(call))
     return [{ kind: 'refuse', at: call, replacement: '(undefined as never)' }];
