@@ -42,7 +42,7 @@ export interface Verdict {
 
 /** The one function that turns an Appraisal into yes or no. An Appraisal without a passed check is refused. */
 export function verdict(appraisal: Appraisal): Verdict {
-  const failed = appraisal.checks.filter((check) => check.status === 'fail');
+  const failed = appraisal.checks.filter(({ status }) => status !== 'pass' && status !== 'not-asked');
   const passed = appraisal.checks.filter((check) => check.status === 'pass');
   if (failed.length > 0 || passed.length === 0) return { accepted: false, word: 'refused', failed };
   const compared = passed.some((check) => check.kind === 'expectation');
@@ -112,7 +112,11 @@ export class Appraiser<Id extends string> {
   }
 
   /** Runs a check. If its work throws, the check has failed and the message is what was found. */
-  async attempt(id: Id, expected: string, work: () => Promise<{ passed: boolean; found: string; hint?: string }>) {
+  async attempt(
+    id: Id,
+    expected: string,
+    work: () => Promise<{ passed: boolean; found: string; hint?: string }>,
+  ) {
     try {
       const { passed, ...finding } = await work();
       return this.report(id, passed, { expected, ...finding });

@@ -24,6 +24,7 @@ export function flag(bit: number, label: string, meaning: string): FlagRange {
 
 /** `width` bits from bit `low` upward, as a number (53 bits at most). */
 export function bitRange(low: number, width: number, label: string, meaning: string): NumberRange {
+  if (width > 53) throw new TypeError(`${label}: a range of ${width} bits is wider than a number`);
   return { kind: 'number', low, width, label, meaning };
 }
 
@@ -68,6 +69,8 @@ export function bits<const R extends Record<string, AnyRange>>(
     return mask | own;
   }, 0n);
   const all = (1n << BigInt(options.width)) - 1n;
+  if ((declared & ~all) !== 0n)
+    throw new TypeError(`${options.name}: a range lies beyond bit ${options.width - 1}`);
   const reservedMask = all & ~declared;
 
   return {

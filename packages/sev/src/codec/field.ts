@@ -22,6 +22,8 @@ export interface FieldInput {
   /** Refuses the input: throws a MalformedError with the structure, field and offset filled in. */
   refuse(expected: string, found: string, at?: { readonly offset?: number; readonly field?: string }): never;
   note(found: string, meaning: string): void;
+  /** Takes over the notes of a structure inside this field. */
+  adopt(notes: readonly Note[]): void;
 }
 
 /**

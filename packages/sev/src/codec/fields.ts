@@ -1,4 +1,4 @@
-import { isZero, reversed, toHex } from '../bytes.js';
+import { reversed, toHex } from '../bytes.js';
 import { InvalidArgumentError } from '../errors.js';
 import type { Bits } from './bits.js';
 import type { Field, FieldOptions, Note } from './field.js';
@@ -9,6 +9,15 @@ import type { Parsed, Structure } from './structure.js';
 
 const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const hexNumber = (value: number | bigint) => `0x${value.toString(16)}`;
+
+/** The first byte from `start` on that is not zero: fields of zeros can be long, so only this one is shown. */
+function firstNonZero(bytes: Uint8Array, start: number): { offset: number; found: string } | undefined {
+  for (let offset = start; offset < bytes.length; offset++) {
+    const byte = bytes[offset]!;
+    if (byte !== 0) return { offset, found: hexNumber(byte) };
+  }
+  return undefined;
+}
 
 type Defaulted<O, T> = O extends { readonly default: T } ? 'defaulted' : 'required';
 
@@ -32,7 +41,9 @@ interface NumberOptions extends FieldOptions<number> {
   readonly equals?: number;
 }
 
-type NumberPresence<O> = O extends { readonly equals: number } | { readonly default: number } ? 'defaulted' : 'required';
+type NumberPresence<O> = O extends { readonly equals: number } | { readonly default: number }
+  ? 'defaulted'
+  : 'required';
 
 function unsigned<const O extends NumberOptions>(
   size: 1 | 2 | 4,
@@ -62,6 +73,8 @@ function unsigned<const O extends NumberOptions>(
         if (!Number.isInteger(value) || value < 0 || value >= limit) {
           throw new InvalidArgumentError(meaning, `${value} does not fit in ${size} bytes`);
         }
+        if (equals !== undefined && value !== equals)
+          throw new InvalidArgumentError(meaning, `only ${equals} is allowed`);
         const data = view(output);
         if (size === 1) data.setUint8(0, value);
         else if (size === 2) data.setUint16(0, value, true);
@@ -99,7 +112,8 @@ export function u64<const O extends FieldOptions<bigint>>(
       meaning,
       read: ({ bytes }) => view(bytes).getBigUint64(0, true),
       write(value, output) {
-        if (value < 0n || value >= 1n << 64n) throw new InvalidArgumentError(meaning, `${value} does not fit in 8 bytes`);
+        if (value < 0n || value >= 1n << 64n)
+          throw new InvalidArgumentError(meaning, `${value} does not fit in 8 bytes`);
         view(output).setBigUint64(0, value, true);
       },
       toJson: hexNumber,
@@ -128,20 +142,26 @@ export function named<const N extends Record<string, number>, const O extends Fi
       accepts: [...byValue].map(([value, name]) => `${hexNumber(value)} ${name}`).join(', '),
       read(input) {
         const value = number.read(input);
-        return byValue.get(value) ?? input.refuse(`one of ${[...byValue.keys()].map(hexNumber).join(', ')}`, hexNumber(value));
+        return (
+          byValue.get(value) ??
+          input.refuse(`one of ${[...byValue.keys()].map(hexNumber).join(', ')}`, hexNumber(value))
+        );
       },
-      write: (name, output) => number.write(valueOf(names, name, meaning), output),
+      write: (name, output) => number.write(numberNamed(names, name, meaning), output),
       toJson: (name) => name,
-      toText: (name) => `${name} (${hexNumber(valueOf(names, name, meaning))})`,
+      toText: (name) => `${name} (${hexNumber(numberNamed(names, name, meaning))})`,
     },
     options,
   );
 }
 
-function valueOf(names: Record<string, number>, name: string, meaning: string): number {
+function numberNamed(names: Record<string, number>, name: string, meaning: string): number {
   const value = Object.hasOwn(names, name) ? names[name] : undefined;
   if (value === undefined) {
-    throw new InvalidArgumentError(meaning, `${JSON.stringify(name)} is not one of ${Object.keys(names).join(', ')}`);
+    throw new InvalidArgumentError(
+      meaning,
+      `${JSON.stringify(name)} is not one of ${Object.keys(names).join(', ')}`,
+    );
   }
   return value;
 }
@@ -160,11 +180,11 @@ export function bitsField<T, const O extends FieldOptions<T>>(
       size,
       format: `u${declaration.width} bits`,
       meaning,
-      read({ bytes, location, note }) {
+      read({ bytes, location, adopt }) {
         const word = bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
         const notes: Note[] = [];
         const value = declaration.parse(word, location, notes);
-        for (const each of notes) note(each.found, each.meaning);
+        adopt(notes);
         return value;
       },
       write(value, output) {
@@ -192,7 +212,8 @@ export function bytesField<const O extends FieldOptions<Uint8Array>>(
       meaning,
       read: ({ bytes }) => bytes,
       write(value, output) {
-        if (value.length !== size) throw new InvalidArgumentError(meaning, `expected ${size} bytes, found ${value.length}`);
+        if (value.length !== size)
+          throw new InvalidArgumentError(meaning, `expected ${size} bytes, found ${value.length}`);
         output.set(value);
       },
       toJson: toHex,
@@ -217,12 +238,15 @@ export function bigInteger<const O extends FieldOptions<Uint8Array>>(
     {
       offset,
       size,
-      format: significant === size ? `${size} bytes, little-endian integer` : `${significant} of ${size} bytes, little-endian integer`,
+      format:
+        significant === size
+          ? `${size} bytes, little-endian integer`
+          : `${significant} of ${size} bytes, little-endian integer`,
       meaning,
       accepts: significant === size ? undefined : 'zero in the padding',
       read({ bytes, refuse }) {
-        const padding = bytes.subarray(significant);
-        if (!isZero(padding)) refuse(`zero after the first ${significant} bytes`, toHex(padding));
+        const stray = firstNonZero(bytes, significant);
+        if (stray !== undefined) refuse(`zero after the first ${significant} bytes`, stray.found, stray);
         return reversed(bytes.subarray(0, significant));
       },
       write(value, output) {
@@ -257,7 +281,11 @@ export function guidField<const O extends FieldOptions<Guid> & { readonly equals
         if (equals !== undefined && guid !== equals) refuse(equals, guid);
         return guid;
       },
-      write: (value: Guid, output: Uint8Array) => output.set(guidToBytes(value)),
+      write(value: Guid, output: Uint8Array) {
+        if (equals !== undefined && value !== equals)
+          throw new InvalidArgumentError(meaning, `only ${equals} is allowed`);
+        output.set(guidToBytes(value));
+      },
       toJson: (value: Guid) => value,
       toText: (value: Guid) => value,
     },
@@ -266,7 +294,11 @@ export function guidField<const O extends FieldOptions<Guid> & { readonly equals
 }
 
 /** Bytes that carry nothing. `refuse` where the specification says that they are zero, `report` where chips use them. */
-export function reserved(offset: number, size: number, found: 'refuse' | 'report' = 'refuse'): Field<never, 'reserved'> {
+export function reserved(
+  offset: number,
+  size: number,
+  found: 'refuse' | 'report' = 'refuse',
+): Field<never, 'reserved'> {
   return {
     presence: 'reserved',
     offset,
@@ -275,8 +307,9 @@ export function reserved(offset: number, size: number, found: 'refuse' | 'report
     meaning: 'reserved',
     accepts: found === 'refuse' ? 'zero' : 'zero; other values are reported',
     read({ bytes, refuse, note }) {
-      if (!isZero(bytes)) {
-        if (found === 'refuse') refuse('zero in reserved bytes', toHex(bytes));
+      const stray = firstNonZero(bytes, 0);
+      if (stray !== undefined) {
+        if (found === 'refuse') refuse('zero in reserved bytes', stray.found, stray);
         note(toHex(bytes), 'reserved bytes that are not zero');
       }
       return undefined as never;
@@ -302,7 +335,11 @@ export function nested<T extends object, B extends object, const O extends Field
       size: inner.size,
       format: inner.name,
       meaning,
-      read: ({ bytes, location }) => inner.parse(bytes, location),
+      read({ bytes, location, adopt }) {
+        const value = inner.parse(bytes, location);
+        adopt(value.notes);
+        return value;
+      },
       write: (value, output) => output.set(inner.build(value as unknown as B)),
       toJson: (value) => inner.toJson(value as Parsed<T>),
       toText: (value) => JSON.stringify(inner.toJson(value as Parsed<T>)),

@@ -15,23 +15,31 @@ import {
 } from 'node:crypto';
 import { promisify } from 'node:util';
 import { concat } from '../bytes.js';
+import { InvalidArgumentError } from '../errors.js';
 import { openSecret, Secret } from '../secret.js';
 import { base64url, p384Jwk, rsaJwk } from './jwk.js';
 import type { CryptoPort, KeyBytes, P384PrivateKey, P384PublicKey, RsaPublicKey } from './types.js';
 
 const bytesOf = (key: KeyBytes): Uint8Array => (key instanceof Secret ? openSecret(key) : key);
-const plain = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+const plain = (bytes: Uint8Array): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-/** Importing a key costs a third of a verification, so each key object is imported once. */
-const imported = new WeakMap<P384PublicKey | RsaPublicKey, KeyObject>();
+/**
+ * Importing a key costs a third of a verification, so each is imported once. Its text stays beside it: bytes that were
+ * changed in place after that make another key.
+ */
+const imported = new WeakMap<
+  P384PublicKey | RsaPublicKey,
+  { readonly text: string; readonly object: KeyObject }
+>();
 
 function publicKey(key: P384PublicKey | RsaPublicKey): KeyObject {
-  let object = imported.get(key);
-  if (object === undefined) {
-    const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
-    object = createPublicKey({ key: jwk, format: 'jwk' });
-    imported.set(key, object);
-  }
+  const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
+  const text = JSON.stringify(jwk);
+  const known = imported.get(key);
+  if (known?.text === text) return known.object;
+  const object = createPublicKey({ key: jwk, format: 'jwk' });
+  imported.set(key, { text, object });
   return object;
 }
 
@@ -84,7 +92,10 @@ const port: CryptoPort = {
     const pair = await promisify(generateKeyPair)('ec', { namedCurve: 'P-384' });
     const jwk = pair.privateKey.export({ format: 'jwk' });
     const field = (text: string | undefined) => plain(Buffer.from(text ?? '', 'base64url'));
-    return { publicKey: { x: field(jwk.x), y: field(jwk.y) }, scalar: Secret.take(field(jwk.d)) };
+    return {
+      publicKey: { x: new Uint8Array(field(jwk.x)), y: new Uint8Array(field(jwk.y)) },
+      scalar: Secret.take(field(jwk.d)),
+    };
   },
 
   async isOnP384(key) {
@@ -92,7 +103,9 @@ const port: CryptoPort = {
   },
 
   async ecdhP384(own, peer) {
-    const shared = diffieHellman({ privateKey: privateKey(own), publicKey: publicKey(peer) });
+    const point = tryPublicKey(peer);
+    if (point === undefined) throw new InvalidArgumentError('peer key', 'is not a point on P-384');
+    const shared = diffieHellman({ privateKey: privateKey(own), publicKey: point });
     return Secret.take(plain(shared));
   },
 
@@ -104,7 +117,12 @@ const port: CryptoPort = {
   async verifyP384(key, hash, data, signature) {
     const object = tryPublicKey(key);
     if (object === undefined) return false;
-    return verifyAsync(hash, data, { key: object, dsaEncoding: 'ieee-p1363' }, concat(signature.r, signature.s));
+    return verifyAsync(
+      hash,
+      data,
+      { key: object, dsaEncoding: 'ieee-p1363' },
+      concat(signature.r, signature.s),
+    );
   },
 
   async verifyRsaPss(key, hash, data, signature) {

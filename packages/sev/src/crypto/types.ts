@@ -42,11 +42,19 @@ export interface CryptoPort {
   aes128Ctr(key: KeyBytes, iv: Uint8Array, data: Uint8Array): Promise<Uint8Array>;
   generateP384(): Promise<P384PrivateKey>;
   isOnP384(key: P384PublicKey): Promise<boolean>;
-  /** The shared x coordinate, 48 bytes big-endian. Rejects when the point is not on the curve. */
+  /**
+   * The shared x coordinate, 48 bytes big-endian.
+   * @throws InvalidArgumentError when the peer's point is not on the curve
+   */
   ecdhP384(own: P384PrivateKey, peer: P384PublicKey): Promise<Secret>;
   signP384(key: P384PrivateKey, hash: HashName, data: Uint8Array): Promise<EcdsaSignature>;
   /** False for a wrong signature and for a key that is not on the curve. */
-  verifyP384(key: P384PublicKey, hash: HashName, data: Uint8Array, signature: EcdsaSignature): Promise<boolean>;
+  verifyP384(
+    key: P384PublicKey,
+    hash: HashName,
+    data: Uint8Array,
+    signature: EcdsaSignature,
+  ): Promise<boolean>;
   /** RSASSA-PSS, MGF1 with the same hash, salt as long as the digest; `signature` big-endian, as long as the modulus. */
   verifyRsaPss(key: RsaPublicKey, hash: HashName, data: Uint8Array, signature: Uint8Array): Promise<boolean>;
   /** Compares without telling by its duration where the difference is. Different lengths are unequal. */

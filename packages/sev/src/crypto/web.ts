@@ -1,4 +1,5 @@
 import { concat } from '../bytes.js';
+import { InvalidArgumentError } from '../errors.js';
 import { openSecret, Secret } from '../secret.js';
 import { base64url, p384Jwk, rsaJwk } from './jwk.js';
 import type { CryptoPort, HashName, KeyBytes, P384PublicKey, RsaPublicKey } from './types.js';
@@ -10,21 +11,25 @@ const p384 = (name: 'ECDSA' | 'ECDH') => ({ name, namedCurve: 'P-384' });
 
 /** WebCrypto's types refuse memory that could be shared between threads; a copy never is. */
 const own = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => new Uint8Array(bytes);
-const bytesOf = (key: KeyBytes): Uint8Array<ArrayBuffer> => own(key instanceof Secret ? openSecret(key) : key);
+const bytesOf = (key: KeyBytes): Uint8Array<ArrayBuffer> =>
+  own(key instanceof Secret ? openSecret(key) : key);
 
 const imported = new WeakMap<P384PublicKey | RsaPublicKey, Map<string, Promise<CryptoKey | undefined>>>();
 
-/** Imports each key once for each use; undefined where the platform refuses it, as for a point off the curve. */
+/**
+ * Imports each key once for each use; undefined where the platform refuses it, as for a point off the curve. The key's
+ * text is part of the use: bytes that were changed in place after the import make another key.
+ */
 function publicKey(
   key: P384PublicKey | RsaPublicKey,
   algorithm: { name: string; namedCurve?: string; hash?: string },
 ): Promise<CryptoKey | undefined> {
   const uses = imported.get(key) ?? new Map<string, Promise<CryptoKey | undefined>>();
   imported.set(key, uses);
-  const use = `${algorithm.name} ${algorithm.hash ?? ''}`;
+  const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
+  const use = `${algorithm.name} ${algorithm.hash ?? ''} ${JSON.stringify(jwk)}`;
   let found = uses.get(use);
   if (found === undefined) {
-    const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
     const usages: KeyUsage[] = algorithm.name === 'ECDH' ? [] : ['verify'];
     found = subtle.importKey('jwk', jwk, algorithm, true, usages).catch(() => undefined);
     uses.set(use, found);
@@ -38,13 +43,17 @@ const port: CryptoPort = {
   },
 
   async hmacSha256(key, ...parts) {
-    const object = await subtle.importKey('raw', bytesOf(key), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+    const object = await subtle.importKey('raw', bytesOf(key), { name: 'HMAC', hash: 'SHA-256' }, false, [
+      'sign',
+    ]);
     return new Uint8Array(await subtle.sign('HMAC', object, own(concat(...parts))));
   },
 
   async aes128Ctr(key, iv, data) {
     const object = await subtle.importKey('raw', bytesOf(key), 'AES-CTR', false, ['encrypt']);
-    return new Uint8Array(await subtle.encrypt({ name: 'AES-CTR', counter: own(iv), length: 128 }, object, own(data)));
+    return new Uint8Array(
+      await subtle.encrypt({ name: 'AES-CTR', counter: own(iv), length: 128 }, object, own(data)),
+    );
   },
 
   async generateP384() {
@@ -64,14 +73,16 @@ const port: CryptoPort = {
     const jwk = { ...p384Jwk(ownKey.publicKey), d: base64url(openSecret(ownKey.scalar)) };
     const secret = await subtle.importKey('jwk', jwk, p384('ECDH'), false, ['deriveBits']);
     const point = await publicKey(peer, p384('ECDH'));
-    if (point === undefined) throw new TypeError('the peer key is not a point on P-384');
+    if (point === undefined) throw new InvalidArgumentError('peer key', 'is not a point on P-384');
     return Secret.take(new Uint8Array(await subtle.deriveBits({ name: 'ECDH', public: point }, secret, 384)));
   },
 
   async signP384(key, hash, data) {
     const jwk = { ...p384Jwk(key.publicKey), d: base64url(openSecret(key.scalar)) };
     const object = await subtle.importKey('jwk', jwk, p384('ECDSA'), false, ['sign']);
-    const signature = new Uint8Array(await subtle.sign({ name: 'ECDSA', hash: webHash[hash] }, object, own(data)));
+    const signature = new Uint8Array(
+      await subtle.sign({ name: 'ECDSA', hash: webHash[hash] }, object, own(data)),
+    );
     return { r: signature.slice(0, 48), s: signature.slice(48) };
   },
 
@@ -89,7 +100,9 @@ const port: CryptoPort = {
   async verifyRsaPss(key: RsaPublicKey, hash: HashName, data, signature) {
     const object = await publicKey(key, { name: 'RSA-PSS', hash: webHash[hash] });
     if (object === undefined) return false;
-    return subtle.verify({ name: 'RSA-PSS', saltLength: digestLength[hash] }, object, own(signature), own(data));
+    const parameters = { name: 'RSA-PSS', saltLength: digestLength[hash] };
+    // Some keys that no one can have made, such as a modulus of zero, are found out only here.
+    return subtle.verify(parameters, object, own(signature), own(data)).catch(() => false);
   },
 
   constantTimeEqual(a, b) {
@@ -99,7 +112,13 @@ const port: CryptoPort = {
     return difference === 0;
   },
 
-  systemRandom: (length) => globalThis.crypto.getRandomValues(new Uint8Array(length)),
+  systemRandom(length) {
+    const bytes = new Uint8Array(length);
+    const limit = 65536; // of getRandomValues
+    for (let at = 0; at < length; at += limit)
+      globalThis.crypto.getRandomValues(bytes.subarray(at, at + limit));
+    return bytes;
+  },
 };
 
 function fromBase64url(text: string | undefined): Uint8Array {
