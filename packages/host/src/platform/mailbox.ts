@@ -80,5 +80,11 @@ export async function initialiseWhenNeeded(machine: HostMachine, mailbox: Mailbo
     tmrAddress: BigInt(trustedMemoryAddress(machine)),
     tmrLength: trustedMemorySize,
   });
-  await mailbox.run('INIT', buffer);
+  try {
+    await mailbox.run('INIT', buffer);
+  } catch (error) {
+    // Someone else was quicker: it is no longer UNINIT, which is all that was wanted.
+    if (!(error instanceof FirmwareCommandError) || error.statusName !== 'INVALID_PLATFORM_STATE')
+      throw error;
+  }
 }
