@@ -10,12 +10,19 @@ export interface BootFiles {
   readonly commandLine?: string | undefined;
 }
 
+/** What a measured direct boot loads, read; `append` is the command line's name in launch digests. */
+export interface BootInputs {
+  readonly kernel?: Uint8Array;
+  readonly initrd?: Uint8Array;
+  readonly append?: string;
+}
+
 /** Kernel, initrd and command line; a part that only makes sense with a kernel is refused without one. */
 export async function readBootFiles(
   files: BootFiles,
   names: { initrd: string; commandLine: string },
   io: Io,
-) {
+): Promise<BootInputs> {
   const { kernel, initrd, commandLine } = files;
   if (kernel === undefined) {
     const useless =

@@ -100,4 +100,65 @@ export const commandTable: CommandTable = {
       },
     },
   },
+  platform: {
+    summary: 'the host’s secure processor',
+    commands: {
+      status: {
+        summary: 'firmware, owner, guests, chip id',
+        load: async () => (await import('./platform/status.js')).status,
+      },
+      export: {
+        summary: 'write the platform’s certificates',
+        load: async () => (await import('./platform/export.js')).exportChain,
+      },
+      generate: {
+        summary: 'make a platform owner’s CA',
+        load: async () => (await import('./platform/generate.js')).generate,
+      },
+      provision: {
+        summary: 'take ownership with the owner’s CA',
+        load: async () => (await import('./platform/provision.js')).provision,
+      },
+      csr: {
+        summary: 'write the PEK for its owner to sign',
+        load: async () => (await import('./platform/csr.js')).csr,
+      },
+      sign: {
+        summary: 'sign a PEK, where the owner’s key is',
+        load: async () => (await import('./platform/sign.js')).sign,
+      },
+      import: {
+        summary: 'take ownership with a signed PEK',
+        load: async () => (await import('./platform/import.js')).importOwner,
+      },
+      rotate: { summary: 'make a new PDH', load: async () => (await import('./platform/keys.js')).rotate },
+      regenerate: {
+        summary: 'make a new OCA, PEK and PDH',
+        load: async () => (await import('./platform/keys.js')).regenerate,
+      },
+      reset: { summary: 'erase all keys', load: async () => (await import('./platform/keys.js')).reset },
+    },
+  },
+  guest: {
+    summary: 'inside a guest: its secrets and its disks',
+    commands: {
+      secrets: {
+        summary: 'list the injected secrets, or take one',
+        load: async () => (await import('./guest/secrets.js')).secrets,
+      },
+      unlock: {
+        summary: 'unlock a LUKS volume with the injected key',
+        load: async () => (await import('./guest/unlock.js')).unlock,
+      },
+    },
+  },
+  broker: {
+    summary: 'the guest owner’s service',
+    commands: {
+      serve: {
+        summary: 'answer hosts before a launch',
+        load: async () => (await import('./broker/serve.js')).serve,
+      },
+    },
+  },
 };

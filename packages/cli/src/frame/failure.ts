@@ -50,14 +50,14 @@ async function classify(error: unknown): Promise<Failure> {
   );
   if (error instanceof VouchsafeError) {
     const malformed = error instanceof MalformedError || error instanceof InvalidArgumentError;
-    const refused = error instanceof RefusedError;
+    const refused = error instanceof RefusedError || refusalCodes.has(error.code);
     return {
       exit: refused ? exitStatus.refused : malformed ? exitStatus.malformed : exitStatus.outsideFailed,
       code: error.code,
       message: error.message,
       hint: error.hint,
       evidence: evidenceOf(error),
-      ...(refused ? { appraisal: error.appraisal } : {}),
+      ...(error instanceof RefusedError ? { appraisal: error.appraisal } : {}),
     };
   }
   if (error instanceof Error && 'syscall' in error && 'code' in error) {
@@ -76,6 +76,9 @@ async function classify(error: unknown): Promise<Failure> {
     evidence: {},
   };
 }
+
+/** Errors that say no without an Appraisal: a MAC or a key that is not the right one. */
+const refusalCodes = new Set(['session-refused', 'packet-refused', 'wrong-disk-key']);
 
 const toldElsewhere = new Set(['code', 'hint', 'name', 'message', 'stack', 'cause', 'appraisal']);
 
