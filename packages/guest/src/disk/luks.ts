@@ -32,19 +32,19 @@ export interface LuksOptions {
  * @throws WrongDiskKeyError when it does not
  * @throws UnavailableError when cryptsetup is missing or the volume is none
  */
-export function testLuksKey(options: LuksOptions): Promise<void> {
-  return run(options, ['open', '--type', 'luks2', '--test-passphrase', '--key-file', '-', options.volume]);
+export async function testLuksKey(options: LuksOptions): Promise<void> {
+  await run(options, ['open', '--type', 'luks2', '--test-passphrase', '--key-file', '-', options.volume]);
 }
 
 /**
  * Unlocks the LUKS2 volume as `/dev/mapper/NAME`. Needs root and device-mapper.
  * @throws WrongDiskKeyError; UnavailableError
  */
-export function openLuks(options: LuksOptions & { readonly name: string }): Promise<void> {
+export async function openLuks(options: LuksOptions & { readonly name: string }): Promise<void> {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(options.name)) {
     throw new InvalidArgumentError('name', 'expected letters, digits, dots, hyphens and underscores');
   }
-  return run(options, ['open', '--type', 'luks2', '--key-file', '-', options.volume, options.name]);
+  await run(options, ['open', '--type', 'luks2', '--key-file', '-', options.volume, options.name]);
 }
 
 /**
@@ -52,10 +52,10 @@ export function openLuks(options: LuksOptions & { readonly name: string }): Prom
  * on purpose (PBKDF2, 1000 rounds), which suits random keys and no others.
  * @throws InvalidArgumentError for a key shorter than 16 bytes; UnavailableError
  */
-export function formatDemoLuks(options: LuksOptions): Promise<void> {
+export async function formatDemoLuks(options: LuksOptions): Promise<void> {
   if (options.key.length < 16) throw new InvalidArgumentError('key', 'expected at least 16 random bytes');
   const weak = ['--pbkdf', 'pbkdf2', '--pbkdf-force-iterations', '1000'];
-  return run(options, [
+  await run(options, [
     'luksFormat',
     '--type',
     'luks2',
