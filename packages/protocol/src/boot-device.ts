@@ -62,10 +62,7 @@ export const bootRequest = structure(
   },
 );
 
-/** SW_EXITCODE of a VMGEXIT that stands for an IN or OUT instruction (APM volume 2, appendix C: VMEXIT_IOIO). */
-export const ioioExitCode = 0x7b;
-
-/** SW_EXITINFO1 of such an exit (APM volume 2, section 15.10.2, IOIO intercept information). */
+/** SW_EXITINFO1 of a VMGEXIT whose SW_EXITCODE is IOIO (APM volume 2, section 15.10.2, IOIO intercept information). */
 export const ioioExitInformation = bits(
   {
     name: 'IOIO SW_EXITINFO1',

@@ -1,0 +1,63 @@
+import type { HostMachine } from '@vouchsafe/firmware/mailbox';
+import { activateBuffer, deactivateBuffer, UnavailableError } from '@vouchsafe/sev';
+import { FirmwareCommandError } from '../platform/firmware-error.js';
+import { type Mailbox, withMailbox } from '../platform/mailbox.js';
+
+/**
+ * Gives the guest an address space id: the first that is free of those for its kind (CPUID 0x8000001F: SEV-ES guests
+ * take 1 to EDX - 1, others EDX to ECX). One that another guest had is flushed before it is used again.
+ * @throws UnavailableError when all are in use
+ */
+export async function activate(
+  machine: HostMachine,
+  mailbox: Mailbox,
+  handle: number,
+  mode: 'sev' | 'sev-es',
+): Promise<number> {
+  const { minimumSevAsid, maximumAsid } = machine.capabilities;
+  const [first, last] = mode === 'sev-es' ? [1, minimumSevAsid - 1] : [minimumSevAsid, maximumAsid];
+  for (let asid = Math.max(1, first); asid <= last; asid++) {
+    if (await activateOne(machine, mailbox, handle, asid)) return asid;
+  }
+  throw new UnavailableError(
+    'address space id',
+    `all of ${first} to ${last} are in use by other ${mode} guests`,
+    {
+      hint: 'stop a guest, or set another minimum for guests without SEV-ES in the BIOS',
+    },
+  );
+}
+
+/** @returns false when another guest has the id */
+async function activateOne(
+  machine: HostMachine,
+  mailbox: Mailbox,
+  handle: number,
+  asid: number,
+): Promise<boolean> {
+  const buffer = activateBuffer.build({ handle, asid });
+  try {
+    await mailbox.run('ACTIVATE', buffer);
+    return true;
+  } catch (error) {
+    if (!(error instanceof FirmwareCommandError)) throw error;
+    if (error.statusName === 'ASID_OWNED') return false;
+    if (error.statusName !== 'DF_FLUSH_REQUIRED') throw error;
+  }
+  await flush(machine, mailbox);
+  await mailbox.run('ACTIVATE', buffer);
+  return true;
+}
+
+/** Takes the id away again and flushes what caches hold under it. */
+export function deactivate(machine: HostMachine, handle: number): Promise<void> {
+  return withMailbox(machine, async (mailbox) => {
+    await mailbox.run('DEACTIVATE', deactivateBuffer.build({ handle }));
+    await flush(machine, mailbox);
+  });
+}
+
+async function flush(machine: HostMachine, mailbox: Mailbox): Promise<void> {
+  await machine.writeBackAndInvalidate();
+  await mailbox.run('DF_FLUSH');
+}
