@@ -10,3 +10,6 @@ export { createSoftwareMachine, type SoftwareMachine, type SoftwareMachineOption
 export * from './mailbox.js';
 export { createDram, type PhysicalMemory } from './memory/dram.js';
 export { type MachineProfile, machineProfiles } from './profiles.js';
+export { type AttachedGuest, connectGuest } from './remote/guest-client.js';
+export { connectHost, type RemoteHostMachine } from './remote/host-client.js';
+export { type MachineSockets, serveMachine } from './remote/server.js';
