@@ -56,7 +56,7 @@ async function main(): Promise<number> {
     const survivors = await tryAll(sites, benches);
     for (const site of survivors) console.log(`survived: ${describe(site)}`);
     console.log(
-      `${sites.length - survivors.length} of ${sites.length} checks are missed by a test when they are off`,
+      `${sites.length - survivors.length} of ${sites.length} checks: a test fails when they are off`,
     );
     if (options.out !== undefined) writeFileSync(options.out, `${JSON.stringify(survivors, null, 2)}\n`);
     return survivors.length === 0 ? 0 : 1;

@@ -1,5 +1,7 @@
 import { chainVerification } from './chain.js';
+import { launches } from './launch.js';
 import { launchDigest } from './launch-digest.js';
+import { encryptedLaunchUpdate } from './launch-update.js';
 import type { Benchmark } from './measure.js';
 import { sessionCreation } from './session.js';
 
@@ -8,4 +10,6 @@ export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<
   { name: 'verify a platform chain', make: chainVerification },
   { name: 'create a launch session', make: sessionCreation },
   { name: 'launch digest of a 4 MiB image', make: launchDigest },
+  { name: 'encrypted LAUNCH_UPDATE_DATA of 64 MiB', make: encryptedLaunchUpdate },
+  { name: 'launch, attest and provision 1 MiB', make: launches },
 ];

@@ -4,20 +4,26 @@ import { anchor, code, hexadecimal, table } from './markdown.js';
 
 /** Every wire structure and every word with named bits, from the declarations that also read and write them. */
 export function structuresPage(): string {
-  const structures = structuresOf(sev).toSorted(([, a], [, b]) => a.name.localeCompare(b.name, 'en'));
+  const structures = structuresOf(sev).toSorted(
+    ([, a], [, b]) => a.name.localeCompare(b.name, 'en') || a.size - b.size,
+  );
   const words = bitsOf(sev).toSorted(([, a], [, b]) => a.name.localeCompare(b.name, 'en'));
-  const contents = [...structures, ...words].map(([, { name }]) => `- [${name}](#${anchor(name)})`);
+  const names = structures.map(([, { name }]) => name);
+  const headingOf = ({ name, size }: AnyStructure) =>
+    names.indexOf(name) === names.lastIndexOf(name) ? name : `${name}, ${size} bytes`;
+  const headings = [...structures.map(([, each]) => headingOf(each)), ...words.map(([, { name }]) => name)];
+  const contents = headings.map((heading) => `- [${heading}](#${anchor(heading)})`);
   return [
     '# Structures',
     'Integers are little-endian. Offsets and sizes are in bytes. Bytes that a row does not accept are refused, with the offset.',
     contents.join('\n'),
-    ...structures.map(([exported, structure]) => structureSection(exported, structure)),
+    ...structures.map(([exported, structure]) => structureSection(exported, structure, headingOf(structure))),
     '# Words with named bits',
     ...words.map(([exported, bits]) => bitsSection(exported, bits)),
   ].join('\n\n');
 }
 
-function structureSection(exported: string, structure: AnyStructure): string {
+function structureSection(exported: string, structure: AnyStructure, heading: string): string {
   const rows = Object.entries(structure.fields)
     .toSorted(([, a], [, b]) => a.offset - b.offset)
     .map(([name, row]) => [
@@ -30,7 +36,7 @@ function structureSection(exported: string, structure: AnyStructure): string {
     ]);
   const size = `${code(exported)}, ${structure.size} (0x${structure.size.toString(16)}) bytes. Source: ${structure.source}.`;
   return [
-    `## ${structure.name}`,
+    `## ${heading}`,
     size,
     table(['offset', 'size', 'format', 'name', 'meaning', 'accepts'], rows),
   ].join('\n\n');

@@ -2,8 +2,8 @@ import { posix } from 'node:path';
 import type { WorkspacePackage } from './workspace.js';
 
 /**
- * Circles of imports inside one package, type-only imports included: two files that need each other's types are one
- * idea in two files, or share a third that has not been written. One circle is given for each knot.
+ * Circles of imports inside one package, as the program runs: which file of a circle is ready when depends on who asked
+ * first. Types may refer to each other. One circle is given for each knot.
  */
 export function findCycles(owner: WorkspacePackage): string[][] {
   const paths = new Set(owner.files.map((file) => file.path));
@@ -11,6 +11,7 @@ export function findCycles(owner: WorkspacePackage): string[][] {
     owner.files.map((file) => [
       file.path,
       file.imports
+        .filter((each) => !each.typeOnly)
         .flatMap(({ specifier }) => targetsOf(specifier, file.path, owner))
         .filter((path) => paths.has(path)),
     ]),

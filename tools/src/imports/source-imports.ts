@@ -6,6 +6,8 @@ export interface SourceImport {
   readonly specifier: string | undefined;
   /** From 1. */
   readonly line: number;
+  /** `import type`, `export type` and imports inside types: gone when the program runs. */
+  readonly typeOnly: boolean;
 }
 
 /**
@@ -16,24 +18,28 @@ export function importsOf(fileName: string, text: string): SourceImport[] {
   const source = ts.createSourceFile(fileName, text, ts.ScriptTarget.Latest, false);
   const found: SourceImport[] = [];
   const lineAt = (position: number) => source.getLineAndCharacterOfPosition(position).line + 1;
-  const add = (name: ts.Node | undefined, at: ts.Node) => {
+  const add = (name: ts.Node | undefined, at: ts.Node, typeOnly = false) => {
     const specifier = name !== undefined && ts.isStringLiteralLike(name) ? name.text : undefined;
-    found.push({ specifier, line: lineAt(at.getStart(source)) });
+    found.push({ specifier, line: lineAt(at.getStart(source)), typeOnly });
   };
 
   function visit(node: ts.Node): void {
-    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, node);
-    else if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined)
-      add(node.moduleSpecifier, node);
-    else if (ts.isImportTypeNode(node))
-      add(ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined, node);
-    else if (ts.isExternalModuleReference(node)) add(node.expression, node);
-    else if (ts.isCallExpression(node) && namesAModule(node.expression)) add(node.arguments[0], node);
+    if (ts.isImportDeclaration(node)) {
+      add(node.moduleSpecifier, node, node.importClause?.phaseModifier === ts.SyntaxKind.TypeKeyword);
+    } else if (ts.isExportDeclaration(node) && node.moduleSpecifier !== undefined) {
+      add(node.moduleSpecifier, node, node.isTypeOnly);
+    } else if (ts.isImportTypeNode(node)) {
+      add(ts.isLiteralTypeNode(node.argument) ? node.argument.literal : undefined, node, true);
+    } else if (ts.isExternalModuleReference(node)) {
+      add(node.expression, node);
+    } else if (ts.isCallExpression(node) && namesAModule(node.expression)) {
+      add(node.arguments[0], node);
+    }
     ts.forEachChild(node, visit);
   }
   visit(source);
   for (const { fileName: path, pos } of source.referencedFiles) {
-    found.push({ specifier: path.startsWith('.') ? path : `./${path}`, line: lineAt(pos) });
+    found.push({ specifier: path.startsWith('.') ? path : `./${path}`, line: lineAt(pos), typeOnly: true });
   }
   return found;
 }
