@@ -3,6 +3,7 @@ import {
   buildResetVmsa,
   calculateLaunchDigest,
   InvalidArgumentError,
+  summarizeLaunchParts,
   toBase64,
   toHex,
   type VmsaFpu,
@@ -83,7 +84,8 @@ export const digest = command({
           });
     await writeOutputs(dumped, { overwrite: true });
 
-    const parts = calculated.parts.map(({ name, size, sha256 }) => ({ name, size, sha256: toHex(sha256) }));
+    const summaries = await summarizeLaunchParts(calculated.parts);
+    const parts = summaries.map(({ name, size, sha256 }) => ({ name, size, sha256: toHex(sha256) }));
     const shown = outputFormat === 'hex' ? toHex(calculated.digest) : toBase64(calculated.digest);
     return {
       exit: 0,

@@ -24,18 +24,16 @@ export interface LaunchDigestOptions {
   readonly vmsas?: readonly Uint8Array[];
 }
 
-/** One piece of what is measured, in the order of measurement. */
+/** One piece of what is measured. */
 export interface LaunchDigestPart {
   readonly name: string;
-  /** Bytes. */
-  readonly size: number;
-  /** 32 bytes. */
-  readonly sha256: Uint8Array;
+  readonly bytes: Uint8Array;
 }
 
 export interface LaunchDigest {
   /** 32 bytes. */
   readonly digest: Uint8Array;
+  /** In the order of measurement. */
   readonly parts: readonly LaunchDigestPart[];
 }
 
@@ -53,25 +51,31 @@ export async function calculateLaunchDigest(options: LaunchDigestOptions): Promi
       `expected a non-zero multiple of 16 bytes, found ${firmware.length}`,
     );
   }
-  const measured = [
+  const parts = [
     { name: 'firmware', bytes: firmware },
     ...(await hashesPart(options)),
     ...(options.mode === 'seves' ? vmsaParts(options) : []),
   ];
-  const parts = measured.map(async ({ name, bytes }) => ({
-    name,
-    size: bytes.length,
-    sha256: await digest('sha256', bytes),
-  }));
-  return {
-    digest: await digest('sha256', ...measured.map(({ bytes }) => bytes)),
-    parts: await Promise.all(parts),
-  };
+  return { digest: await digest('sha256', ...parts.map(({ bytes }) => bytes)), parts };
 }
 
-interface MeasuredBytes {
+export interface LaunchPartSummary {
   readonly name: string;
-  readonly bytes: Uint8Array;
+  /** Bytes. */
+  readonly size: number;
+  /** 32 bytes. */
+  readonly sha256: Uint8Array;
+}
+
+/** What each part is by itself, to find the one that differs from what was expected. */
+export function summarizeLaunchParts(parts: readonly LaunchDigestPart[]): Promise<LaunchPartSummary[]> {
+  return Promise.all(
+    parts.map(async ({ name, bytes }) => ({
+      name,
+      size: bytes.length,
+      sha256: await digest('sha256', bytes),
+    })),
+  );
 }
 
 async function hashesPart({
@@ -79,7 +83,7 @@ async function hashesPart({
   kernel,
   initrd,
   append,
-}: LaunchDigestOptions): Promise<MeasuredBytes[]> {
+}: LaunchDigestOptions): Promise<LaunchDigestPart[]> {
   if (kernel === undefined) {
     const orphan = initrd !== undefined ? 'initrd' : append !== undefined ? 'append' : undefined;
     if (orphan !== undefined)
@@ -99,7 +103,7 @@ async function hashesPart({
   return [{ name: 'hashes table', bytes: await buildHashesTable({ kernel, initrd, commandLine: append }) }];
 }
 
-function vmsaParts(options: LaunchDigestOptions): MeasuredBytes[] {
+function vmsaParts(options: LaunchDigestOptions): LaunchDigestPart[] {
   const pages = options.vmsas ?? buildVmsas(options);
   const { vcpus = pages.length } = options;
   if (pages.length === 0 || pages.length !== vcpus) {

@@ -20,6 +20,7 @@ describe('guest policy', () => {
 
   test('reads the minimum API as two whole bytes', () => {
     expect(minimumApiOf(0x37010001)).toEqual({ apiMajor: 1, apiMinor: 55 });
+    expect(minimumApiOf(0xcdab0000)).toEqual({ apiMajor: 0xab, apiMinor: 0xcd });
   });
 
   test('keeps all 32 bits', () => {

@@ -92,7 +92,8 @@ describe('session', () => {
 
   test('refuses a point that is not on the curve as the platform’s key', async () => {
     const pdh = { x: new Uint8Array(48).fill(1), y: new Uint8Array(48).fill(2) };
-    await expect(createLaunchSession({ pdh, policy: 0, random: systemRandom })).rejects.toThrow();
+    const creating = createLaunchSession({ pdh, policy: 0, random: systemRandom });
+    await expect(creating).rejects.toThrow(InvalidArgumentError);
   });
 
   test('printing a session shows no key', async () => {

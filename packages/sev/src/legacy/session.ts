@@ -67,7 +67,8 @@ export interface LaunchSessionOptions {
 /**
  * Opens a channel to one platform for one launch: fresh transport keys, wrapped so that only the firmware behind `pdh`
  * can open them (SEV API 0.24, chapter 4).
- * @throws InvalidArgumentError when the policy is not a 32-bit word, or a fixed value has the wrong length
+ * @throws InvalidArgumentError when the platform's key is not on the curve, the policy is not a 32-bit word, or a fixed
+ * value has the wrong length
  */
 export async function createLaunchSession(options: LaunchSessionOptions): Promise<LaunchSession> {
   const { pdh, policy, random, keys = {} } = options;
