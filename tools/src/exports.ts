@@ -8,10 +8,14 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 const isReader = (value: unknown): value is Record<string, unknown> =>
   isObject(value) && typeof value['parse'] === 'function' && typeof value['build'] === 'function';
 
+/** In one order everywhere: a module's own order depends on who loads it. */
+const entriesOf = (module: object): [string, unknown][] =>
+  Object.entries(module).sort(([a], [b]) => (a < b ? -1 : 1));
+
 /** The structures that a module exports, by exported name; a record of them (`layouts.4096`) counts as each of them. */
 export function structuresOf(module: object): [string, AnyStructure][] {
   const isStructure = (value: unknown) => isReader(value) && isObject(value['fields']);
-  const found = Object.entries(module).flatMap(([name, value]): [string, unknown][] => {
+  const found = entriesOf(module).flatMap(([name, value]): [string, unknown][] => {
     if (isStructure(value)) return [[name, value]];
     if (!isObject(value) || !Object.values(value).every(isStructure)) return [];
     return Object.entries(value).map(([key, inner]) => [`${name}.${key}`, inner]);
@@ -21,7 +25,7 @@ export function structuresOf(module: object): [string, AnyStructure][] {
 
 /** The messages that a module exports. */
 export function messagesOf(module: object): [string, { parseText(text: string): unknown }][] {
-  const found = Object.entries(module).filter(
+  const found = entriesOf(module).filter(
     ([, value]) => isObject(value) && typeof value['parseText'] === 'function',
   );
   return found as [string, { parseText(text: string): unknown }][];
@@ -29,13 +33,13 @@ export function messagesOf(module: object): [string, { parseText(text: string): 
 
 /** The words with named bits that a module exports. */
 export function bitsOf(module: object): [string, AnyBits][] {
-  const found = Object.entries(module).filter(([, value]) => isReader(value) && isObject(value['ranges']));
+  const found = entriesOf(module).filter(([, value]) => isReader(value) && isObject(value['ranges']));
   return found as [string, AnyBits][];
 }
 
 /** Names of the exported functions that read something: `parse…`. */
 export function parserNamesOf(module: object): string[] {
-  return Object.entries(module)
+  return entriesOf(module)
     .filter(([name, value]) => /^parse[A-Z]/.test(name) && typeof value === 'function')
     .map(([name]) => name);
 }
@@ -44,7 +48,7 @@ export function parserNamesOf(module: object): string[] {
 export function checkTablesOf(module: object): [string, CheckTable][] {
   const isDefinition = (value: unknown) =>
     isObject(value) && typeof value['protects'] === 'string' && typeof value['title'] === 'string';
-  const found = Object.entries(module).filter(([, value]) => {
+  const found = entriesOf(module).filter(([, value]) => {
     const rows = isObject(value) ? Object.values(value) : [];
     return rows.length > 0 && rows.every(isDefinition);
   });
