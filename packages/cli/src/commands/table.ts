@@ -142,6 +142,10 @@ export const commandTable: CommandTable = {
   guest: {
     summary: 'inside a guest: its secrets and its disks',
     commands: {
+      firmware: {
+        summary: 'write the firmware image of software guests',
+        load: async () => (await import('./guest/firmware.js')).firmware,
+      },
       secrets: {
         summary: 'list the injected secrets, or take one',
         load: async () => (await import('./guest/secrets.js')).secrets,
