@@ -1,3 +1,11 @@
+export { type BootDevice, type BootDeviceOptions, bootDevice } from './launch/boot-device.js';
+export type { GuestMemory } from './launch/guest-memory.js';
+export type * from './launch/launcher.js';
+export {
+  type SoftwareLauncher,
+  softwareLauncher,
+} from './launch/software-launcher.js';
+export type { SoftwareVirtualMachine } from './launch/software-virtual-machine.js';
 export * from './owner-client.js';
 export { FirmwareCommandError } from './platform/firmware-error.js';
 export { allocateHostMemory, type HostAllocation, trustedMemoryAddress } from './platform/host-memory.js';
@@ -13,3 +21,20 @@ export {
 } from './platform/ownership.js';
 export type { Platform, PlatformInformation } from './platform/platform.js';
 export { softwarePlatform } from './platform/software.js';
+export { type ConnectQmpOptions, connectQmp, type ExecuteOptions, type QmpClient } from './qmp/client.js';
+export { QmpError } from './qmp/errors.js';
+export { type LaunchFiles, readLaunchFiles } from './qmp/launch-files.js';
+export type { QmpErrorClass, QmpEvent, QmpVersion } from './qmp/messages.js';
+export {
+  connectConfidentialMachine,
+  type QemuLauncher,
+  type QemuLauncherOptions,
+  qemuLauncher,
+} from './qmp/qemu-launcher.js';
+export { querySevCapabilities, type SevCapabilities } from './qmp/qemu-machine.js';
+export type { QemuProcess, StartQemu } from './qmp/qemu-process.js';
+export {
+  type ServedVirtualMachine,
+  type ServeVirtualMachineOptions,
+  serveVirtualMachine,
+} from './qmp/serve-vm.js';
