@@ -1,12 +1,27 @@
 import * as protocol from '@vouchsafe/protocol';
 import * as sev from '@vouchsafe/sev';
 import { describe, expect, it } from 'vitest';
+import { hasVectors, vectors } from '../../../packages/sev/src/testing/vectors.js';
 import { messagesOf, parserNamesOf } from '../exports.js';
 import { mutatedInputs, timeoutMs } from './amount.js';
 import { parserReaders } from './readers.js';
 import { fuzz } from './run.js';
 
-const readers = parserReaders();
+/** Real inputs, where there are any, beside those that our own builders make. */
+const generations = ['naples', 'rome', 'milan', 'genoa', 'turin'];
+const realInputs: Record<string, readonly string[]> = {
+  parseSevCertificate: ['pdh', 'pek', 'oca', 'cek'].map((name) => `sev/naples/${name}.cert`),
+  parseAmdCaCertificate: generations.flatMap((name) => [
+    `sev/ca/${name}/ark.cert`,
+    `sev/ca/${name}/ask.cert`,
+  ]),
+  parseFirmwareFooter: ['sev/ovmf/OVMF.amdsev.el9-trimmed.bin', 'sev/ovmf/ovmf_AmdSev_suffix.bin'],
+};
+
+const readers = parserReaders().map((reader) => {
+  const names = hasVectors ? (realInputs[reader.name] ?? []) : [];
+  return { ...reader, seeds: [...reader.seeds, ...names.map(vectors)] };
+});
 
 describe('the list of readers', () => {
   it('holds every exported parser, and valid inputs for each', () => {
