@@ -24,6 +24,7 @@ export interface BootDevice {
 }
 
 const pageSize = 0x1000;
+const longestLine = pageSize;
 
 /** Prepares the pages that are shared with the host. @throws MalformedError for an answer that makes no sense */
 export async function openBootDevice(view: GuestView): Promise<BootDevice> {
@@ -71,7 +72,7 @@ export async function openBootDevice(view: GuestView): Promise<BootDevice> {
       return whole;
     },
     async print(line) {
-      const text = new TextEncoder().encode(line).subarray(0, window);
+      const text = new TextEncoder().encode(line).subarray(0, longestLine);
       await view.writeShared(transferAddress, text);
       await ask('PRINT', { length: text.length, address: BigInt(transferAddress) });
     },

@@ -1,4 +1,4 @@
-import type { GuestProgram, GuestView } from '@vouchsafe/firmware/guest-view';
+import { GuestFault, type GuestProgram, type GuestView } from '@vouchsafe/firmware/guest-view';
 import { equalBytes, parseFirmwareFooter, VouchsafeError } from '@vouchsafe/sev';
 import { openMemorySecretStore } from '../secrets/memory-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
@@ -67,7 +67,7 @@ export function guestFirmwareProgram(options: GuestFirmwareOptions): GuestProgra
     try {
       await boot(view);
     } catch (error) {
-      if (!(error instanceof VouchsafeError)) throw error;
+      if (!(error instanceof VouchsafeError) || error instanceof GuestFault) throw error;
       onFailure(error);
       await view.shutdown();
     }
