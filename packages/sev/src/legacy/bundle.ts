@@ -1,8 +1,10 @@
+import { Appraiser, RefusedError } from '../appraisal/appraisal.js';
 import { concat, equalBytes, fromBase64 } from '../bytes.js';
 import type { Location } from '../codec/field.js';
 import { InvalidArgumentError, MalformedError, VouchsafeError } from '../errors.js';
 import { type AmdCaCertificate, amdCaCertificates, parseAmdCaCertificate } from './ca-certificate.js';
 import { keyUsages, parseSevCertificate, type SevCertificate, sevCertificate } from './certificate.js';
+import { chainFileChecks } from './chain-checks.js';
 
 /** The certificates of one platform, as far as they are at hand. */
 export interface PlatformChain {
@@ -27,7 +29,7 @@ export interface ChainFile {
  * (`sevctl export`), with ASK‖ARK (`--full`); ASK‖ARK; base64 of any of them; QMP's answer to `query-sev-capabilities`;
  * the JSON byte lists of the KBS protocol. The same certificate may come twice; a CEK may come once as the chip exports
  * it and once as AMD signed it.
- * @throws MalformedError for an input that is none of these; InvalidArgumentError for two certificates in one role
+ * @throws MalformedError for an input that is none of these; RefusedError for two certificates in one role
  */
 export function parseChainFiles(inputs: readonly ChainFile[]): PlatformChain {
   const chain: Writable = {};
@@ -219,7 +221,9 @@ function addCek(chain: Writable, cek: SevCertificate, name: string): void {
   }
 }
 
-function twice(role: string, name: string): InvalidArgumentError {
-  const message = `holds a second ${role.toUpperCase()} certificate that differs from the first`;
-  return new InvalidArgumentError(name, message, { hint: 'give the certificates of one platform only' });
+function twice(role: string, name: string): RefusedError {
+  const appraiser = new Appraiser('platform certificates', chainFileChecks);
+  const found = `${name} holds a second ${role.toUpperCase()} certificate that differs from the first`;
+  appraiser.report('chain.roles', false, { expected: 'one certificate in each role', found });
+  return new RefusedError(appraiser.finish());
 }

@@ -154,3 +154,13 @@ export const platformChainChecks = checkTable({
 });
 
 export type PlatformChainCheck = keyof typeof platformChainChecks;
+
+/** What {@link parseChainFiles} checks: files that contradict each other are evidence against whoever gave them. */
+export const chainFileChecks = checkTable({
+  'chain.roles': {
+    title: 'One certificate in each role',
+    protects: 'Which of two certificates is used would be up to the host, or to the order of files.',
+    hint: 'give the certificates of one platform only',
+    kind: 'authenticity',
+  },
+});

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { verdict } from '../appraisal/appraisal.js';
+import { RefusedError, verdict } from '../appraisal/appraisal.js';
 import { concat, toHex } from '../bytes.js';
 import { digest } from '../crypto/index.js';
-import { VouchsafeError } from '../errors.js';
+import { MalformedError } from '../errors.js';
 import { describeWithVectors, jsonVector, vectors } from '../testing/vectors.js';
 import { buildExport, parseChainFiles } from './bundle.js';
 import { certificateLine, summarizeChain } from './certificate-summary.js';
@@ -22,12 +22,13 @@ const naples = () => files.map((name) => ({ name, bytes: vectors(folder(name)) }
 const verify = async (inputs: Parameters<typeof parseChainFiles>[0]) =>
   verifyPlatformChain(parseChainFiles(inputs), { roots: amdPlatformRoots });
 
-/** True when a check failed or a parser refused; anything else that is thrown is a fault. */
-async function isRefused(inputs: Parameters<typeof parseChainFiles>[0]): Promise<boolean> {
+/** Why a chain is refused: a failed check, or what a parser found malformed. Anything else that is thrown is a fault. */
+async function reasonToRefuse(inputs: Parameters<typeof parseChainFiles>[0]): Promise<string | undefined> {
   try {
-    return !verdict(await verify(inputs)).accepted;
+    return verdict(await verify(inputs)).failed[0]?.id;
   } catch (error) {
-    if (error instanceof VouchsafeError) return true;
+    if (error instanceof RefusedError) return verdict(error.appraisal).failed[0]?.id;
+    if (error instanceof MalformedError) return `malformed ${error.field}`;
     throw error;
   }
 }
@@ -83,7 +84,7 @@ describeWithVectors('the chain of a real Naples platform', () => {
     for (const { file, offset, xor, what } of cases) {
       const inputs = naples();
       inputs.find(({ name }) => name === `naples/${file}`)!.bytes[offset]! ^= xor;
-      expect(await isRefused(inputs), what).toBe(true);
+      expect(await reasonToRefuse(inputs), what).toMatch(/^chain\./);
     }
   });
 
@@ -95,7 +96,8 @@ describeWithVectors('the chain of a real Naples platform', () => {
     const flip = async (offset: number, bit: number) => {
       const bytes = whole.slice();
       bytes[offset]! ^= 1 << bit;
-      if (!(await isRefused([{ name: 'export', bytes }]))) survivors.push(`bit ${bit} of byte ${offset}`);
+      if ((await reasonToRefuse([{ name: 'export', bytes }])) === undefined)
+        survivors.push(`bit ${bit} of byte ${offset}`);
     };
     const seeded = pseudoRandom(0x5e5);
     for (let offset = 0; offset < whole.length; offset += 16) {
