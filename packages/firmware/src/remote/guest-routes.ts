@@ -15,6 +15,7 @@ interface RemoteVcpu {
 /** A guest's process: it asks for vCPUs to run, and takes them down with it when its connection ends. */
 interface Attachment {
   readonly vcpus: Set<RemoteVcpu>;
+  ask: ((vcpu: RemoteVcpu) => void) | undefined;
 }
 
 /**
@@ -25,12 +26,22 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
   const vcpus = new Map<number, RemoteVcpu>();
   const attachments = new Map<number, Attachment>();
   const waiting: RemoteVcpu[] = [];
-  const asking: ((vcpu: RemoteVcpu) => void)[] = [];
   let last = 0;
+
+  function handOut(): void {
+    for (const attachment of attachments.values()) {
+      if (attachment.ask === undefined) continue;
+      const vcpu = waiting.shift();
+      if (vcpu === undefined) return;
+      attachment.vcpus.add(vcpu);
+      attachment.ask(vcpu);
+      attachment.ask = undefined;
+    }
+  }
 
   app.post('/attachments', async (request, reply) => {
     const id = ++last;
-    const own: Attachment = { vcpus: new Set() };
+    const own: Attachment = { vcpus: new Set(), ask: undefined };
     attachments.set(id, own);
     reply.hijack();
     reply.raw.writeHead(200, { 'content-type': 'application/json' });
@@ -44,8 +55,10 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
   app.post('/attachments/:id/next', async (request): Promise<z.input<typeof messages.startedVcpu>> => {
     const own = attachments.get(idOf(request.params));
     if (own === undefined) throw new GuestFault('machine-gone', 'this process is not attached');
-    const vcpu = waiting.shift() ?? (await new Promise<RemoteVcpu>((resolve) => asking.push(resolve)));
-    own.vcpus.add(vcpu);
+    const vcpu = await new Promise<RemoteVcpu>((ask) => {
+      own.ask = ask;
+      handOut();
+    });
     const { encryptedState, registers } = vcpu.view;
     return messages.startedVcpu.encode({ vcpu: vcpu.id, encryptedState, registers });
   });
@@ -89,9 +102,8 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
       await new Promise<void>((end, fail) => {
         const vcpu: RemoteVcpu = { id, view, end, fail };
         vcpus.set(id, vcpu);
-        const next = asking.shift();
-        if (next === undefined) waiting.push(vcpu);
-        else next(vcpu);
+        waiting.push(vcpu);
+        handOut();
       });
     } finally {
       vcpus.delete(id);

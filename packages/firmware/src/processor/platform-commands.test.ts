@@ -1,0 +1,3 @@
+import {
+  certificateChainOf,
+} from '@vouchsafe/sev';
