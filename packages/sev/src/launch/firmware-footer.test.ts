@@ -209,6 +209,18 @@ describe('SEV metadata', () => {
     expect(sevMetadata?.sections).toEqual([{ gpa: 0x800000, size: 0x9000, type: 1 }]);
   });
 
+  test('claims no more descriptors than there is room for', () => {
+    const count = 0x1000000;
+    const image = imageOf(concat(header({ count, length: 16 + 12 * count }), section));
+    expect(() => parseFirmwareFooter(image)).toThrow(expect.objectContaining({ field: 'length' }));
+  });
+
+  test('is not read from before the image', () => {
+    const image = imageOf(new Uint8Array(), 2 * 4096);
+    image.set(concat(header(), section));
+    expect(() => parseFirmwareFooter(image)).toThrow(MalformedError);
+  });
+
   test.each<[string, Uint8Array]>([
     ['another signature', imageOf(concat(header({ signature: '41534557' }), section))],
     ['another version', imageOf(concat(header({ version: 2 }), section))],

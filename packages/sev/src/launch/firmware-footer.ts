@@ -124,7 +124,6 @@ function walk(image: Uint8Array, start: number, end: number): PlacedEntry[] {
   const entries = new Map<Guid, PlacedEntry>();
   let next = end;
   while (next > start) {
-    requireFits(entryTrailer.size, next - start, next);
     const { guid, length } = entryTrailer.parseAt(image, next - entryTrailer.size);
     requireFits(length, next - start, next);
     if (entries.has(guid)) refuse('GUID', next, 'each entry once', `${guid} a second time`);

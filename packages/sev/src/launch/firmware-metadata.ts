@@ -54,13 +54,8 @@ export function readFirmwareMetadata(image: Uint8Array, distance: number): Firmw
   const refuse = (field: string, at: number, expected: string, found: string): never => {
     throw new MalformedError({ structure: metadataHeader.name, field, offset: at, expected, found });
   };
-  if (distance < metadataHeader.size || distance > image.length) {
-    refuse(
-      'distance',
-      image.length,
-      `${metadataHeader.size} to ${image.length} bytes from the end`,
-      `${distance} bytes`,
-    );
+  if (distance > image.length) {
+    refuse('distance', image.length, `at most ${image.length} bytes`, `${distance} bytes`);
   }
   const offset = image.length - distance;
   const header = metadataHeader.parseAt(image, offset);
@@ -68,6 +63,7 @@ export function readFirmwareMetadata(image: Uint8Array, distance: number): Firmw
     refuse('signature', offset, '“ASEV”', 'other bytes');
   }
   const length = metadataHeader.size + header.count * metadataDescriptor.size;
+  // Before any descriptor is read: a count of millions must not cost memory.
   if (header.length !== length || length > distance) {
     const at = offset + metadataHeader.offsetOf('length');
     refuse('length', at, `room for ${header.count} descriptors inside the image`, `${header.length} bytes`);

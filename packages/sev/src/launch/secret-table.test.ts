@@ -104,6 +104,7 @@ describe('hostile secret tables', () => {
     ['a length below the head’s own', head(19)],
     ['a length of 0', head(0)],
     ['a length past the end', head(21)],
+    ['a length past the end of an entry that is cut off', concat(head(44), entry(other, data)).slice(0, 42)],
     ['a length of 4 GiB', head(0xffffffff)],
     ['an entry shorter than 20', concat(head(44), entry(other, data, 19))],
     ['an entry of length 0', concat(head(44), entry(other, data, 0))],

@@ -109,8 +109,6 @@ export function parseSecretTable(bytes: Uint8Array): SecretTableEntry[] {
   let offset = secretTableHead.size;
   while (offset < totalLength) {
     const room = totalLength - offset;
-    if (room < entryHead.size)
-      refuse(entryHead.name, 'head', offset, `${entryHead.size} bytes`, `${room} bytes`);
     const { guid, length } = entryHead.parseAt(bytes, offset);
     if (length < entryHead.size || length > room) {
       refuse(entryHead.name, 'length', offset, `${entryHead.size} to ${room} bytes`, `${length} bytes`);
