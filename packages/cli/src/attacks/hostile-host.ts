@@ -1,0 +1,126 @@
+import type { HostMachine, VmExit } from '@vouchsafe/firmware';
+import { type Mailbox, type SoftwareVirtualMachine, withMailbox } from '@vouchsafe/host';
+import {
+  launchFinishBuffer,
+  launchSecretBuffer,
+  launchUpdateDataBuffer,
+  launchUpdateVmsaBuffer,
+  type SevCommandName,
+  sevCommands,
+} from '@vouchsafe/sev';
+
+/** What a hostile host does to the machine besides what an honest one would. */
+
+export interface Interference {
+  /** Changes what is written to physical memory. */
+  write?(address: number, bytes: Uint8Array): Uint8Array;
+  /** Called before a command reaches the mailbox. */
+  before?(command: SevCommandName | undefined, bufferAddress: number): Promise<void>;
+}
+
+/** The same machine, driven by a host that interferes. */
+export function interferingHost(host: HostMachine, { write, before }: Interference): HostMachine {
+  const names = new Map(
+    Object.entries(sevCommands).map(([name, id]) => [id as number, name as SevCommandName]),
+  );
+  return {
+    capabilities: host.capabilities,
+    memory: {
+      size: host.memory.size,
+      read: (address, length) => host.memory.read(address, length),
+      write: (address, bytes) => host.memory.write(address, write?.(address, bytes) ?? bytes),
+    },
+    async submit(commandId, bufferAddress) {
+      await before?.(names.get(commandId), bufferAddress);
+      return host.submit(commandId, bufferAddress);
+    },
+    writeBackAndInvalidate: () => host.writeBackAndInvalidate(),
+    enter: (control) => host.enter(control),
+  };
+}
+
+/** A copy with one bit turned over. */
+export function flipped(bytes: Uint8Array, at = 0): Uint8Array {
+  const copy = bytes.slice();
+  copy[at] = copy[at]! ^ 1;
+  return copy;
+}
+
+type Guest = Pick<SoftwareVirtualMachine, 'handle'>;
+
+/** LAUNCH_UPDATE_DATA or LAUNCH_UPDATE_VMSA over bytes that the host has just placed. */
+export function loadMore(
+  host: HostMachine,
+  { handle }: Guest,
+  kind: 'DATA' | 'VMSA',
+  bytes: Uint8Array,
+): Promise<unknown> {
+  const buffer = kind === 'DATA' ? launchUpdateDataBuffer : launchUpdateVmsaBuffer;
+  return withMailbox(host, async ({ place, run }) => {
+    const { address, length } = await place(bytes);
+    await run(`LAUNCH_UPDATE_${kind}`, buffer.build({ handle, address, length }));
+  });
+}
+
+export interface Packet {
+  readonly header: Uint8Array;
+  readonly payload: Uint8Array;
+}
+
+/** LAUNCH_SECRET to a place in the host's memory, which need not be where the guest looks. */
+export function injectAt(
+  host: HostMachine,
+  { handle }: Guest,
+  packet: Packet,
+  guestAddress: number,
+): Promise<unknown> {
+  return withMailbox(host, ({ place, run }) => injectWith({ place, run }, handle, packet, guestAddress));
+}
+
+async function injectWith(
+  { place, run }: Mailbox,
+  handle: number,
+  { header, payload }: Packet,
+  guestAddress: number,
+) {
+  const placedHeader = await place(header);
+  const transport = await place(payload);
+  await run(
+    'LAUNCH_SECRET',
+    launchSecretBuffer.build({
+      handle,
+      headerAddress: placedHeader.address,
+      headerLength: header.length,
+      guestAddress: BigInt(guestAddress),
+      guestLength: payload.length,
+      transportAddress: transport.address,
+      transportLength: payload.length,
+    }),
+  );
+}
+
+/** LAUNCH_FINISH without letting the guest run yet. */
+export function finish(host: HostMachine, { handle }: Guest): Promise<unknown> {
+  return withMailbox(host, ({ run }) => run('LAUNCH_FINISH', launchFinishBuffer.build({ handle })));
+}
+
+/** One VMRUN, with the nested pages that the host chooses. */
+export function enter(
+  host: HostMachine,
+  { asid, memory, vmsaAddresses }: SoftwareVirtualMachine,
+  nestedPages = memory.nestedPages,
+): Promise<VmExit> {
+  const [vmsaAddress] = vmsaAddresses;
+  return host.enter({ asid, nestedPages, ...(vmsaAddress === undefined ? {} : { vmsaAddress }) });
+}
+
+/** Resolves when the guest has booted or has ended. */
+export function settled(vm: SoftwareVirtualMachine): Promise<'booted' | string> {
+  return new Promise((resolve) => {
+    const end = vm.onEvent((event) => {
+      if (event.type !== 'booted' && event.type !== 'ended') return;
+      end();
+      resolve(event.type === 'booted' ? 'booted' : `${event.reason}: ${event.detail ?? 'no detail'}`);
+    });
+  });
+}
