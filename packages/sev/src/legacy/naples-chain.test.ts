@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest';
 import { RefusedError, verdict } from '../appraisal/appraisal.js';
-import { concat, toHex } from '../bytes.js';
+import { toHex } from '../bytes.js';
 import { digest } from '../crypto/index.js';
 import { MalformedError } from '../errors.js';
 import { describeWithVectors, jsonVector, vectors } from '../testing/vectors.js';
-import { buildExport, parseChainFiles } from './bundle.js';
+import { buildExport, type ChainFile, type PlatformChain, parseChainFiles } from './bundle.js';
 import { certificateLine, summarizeChain } from './certificate-summary.js';
 import { verifyPlatformChain } from './chain.js';
 import { amdPlatformRoots } from './roots.js';
@@ -19,16 +19,15 @@ const files = [
 ];
 const folder = (name: string) => `sev/${name}`;
 const naples = () => files.map((name) => ({ name, bytes: vectors(folder(name)) }));
-const verify = async (inputs: Parameters<typeof parseChainFiles>[0]) =>
+const verify = async (inputs: readonly ChainFile[]) =>
   verifyPlatformChain(parseChainFiles(inputs), { roots: amdPlatformRoots });
 
-/** Why a chain is refused: a failed check, or what a parser found malformed. Anything else that is thrown is a fault. */
-async function reasonToRefuse(inputs: Parameters<typeof parseChainFiles>[0]): Promise<string | undefined> {
+/** The check that refuses a chain. Anything else that is thrown than a refusal is a fault. */
+async function refusedBy(inputs: readonly ChainFile[]): Promise<string | undefined> {
   try {
     return verdict(await verify(inputs)).failed[0]?.id;
   } catch (error) {
     if (error instanceof RefusedError) return verdict(error.appraisal).failed[0]?.id;
-    if (error instanceof MalformedError) return `malformed ${error.field}`;
     throw error;
   }
 }
@@ -84,30 +83,47 @@ describeWithVectors('the chain of a real Naples platform', () => {
     for (const { file, offset, xor, what } of cases) {
       const inputs = naples();
       inputs.find(({ name }) => name === `naples/${file}`)!.bytes[offset]! ^= xor;
-      expect(await reasonToRefuse(inputs), what).toMatch(/^chain\./);
+      expect(await refusedBy(inputs), what).toMatch(/^chain\./);
     }
   });
 
   const exhaustive = process.env['VOUCHSAFE_FULL'] === '1';
   test(`${exhaustive ? 'every flipped bit' : 'one flipped bit in every byte'} is refused`, async () => {
-    const whole = concat(...naples().map(({ bytes }) => bytes));
-    expect(whole.length).toBe(10_000);
-    const survivors: string[] = [];
-    const flip = async (offset: number, bit: number) => {
-      const bytes = whole.slice();
-      bytes[offset]! ^= 1 << bit;
-      if ((await reasonToRefuse([{ name: 'export', bytes }])) === undefined)
-        survivors.push(`bit ${bit} of byte ${offset}`);
-    };
+    const chain = parseChainFiles(naples());
     const seeded = pseudoRandom(0x5e5);
-    for (let offset = 0; offset < whole.length; offset += 16) {
-      const block = Array.from({ length: 16 }, (_, i) => offset + i);
-      const bits = exhaustive ? [0, 1, 2, 3, 4, 5, 6, 7] : undefined;
-      await Promise.all(block.flatMap((at) => (bits ?? [seeded() & 7]).map((bit) => flip(at, bit))));
+    const bitsToFlip = () => (exhaustive ? [0, 1, 2, 3, 4, 5, 6, 7] : [seeded() & 7]);
+    const survivors: string[] = [];
+    let tried = 0;
+    for (const role of ['pdh', 'pek', 'oca', 'cek', 'ask', 'ark'] as const) {
+      const { [role]: good, ...rest } = chain;
+      const flip = async (offset: number, bit: number) => {
+        tried++;
+        const bytes = good!.raw.slice();
+        bytes[offset]! ^= 1 << bit;
+        if (!(await isRefused(rest, { name: role, bytes })))
+          survivors.push(`${role}: bit ${bit} of byte ${offset}`);
+      };
+      for (let offset = 0; offset < good!.raw.length; offset += 4) {
+        const block = [offset, offset + 1, offset + 2, offset + 3];
+        await Promise.all(block.flatMap((at) => bitsToFlip().map((bit) => flip(at, bit))));
+      }
     }
     expect(survivors).toEqual([]);
-  }, 600_000);
+    expect(tried).toBe(exhaustive ? 80_000 : 10_000);
+  }, 1_800_000);
 });
+
+/** Whether a chain is refused whose last certificate comes from a file. The others are read once, which saves time. */
+async function isRefused(rest: PlatformChain, changed: ChainFile): Promise<boolean> {
+  let chain: PlatformChain;
+  try {
+    chain = { ...rest, ...parseChainFiles([changed]) };
+  } catch (error) {
+    if (error instanceof MalformedError) return true;
+    throw error;
+  }
+  return !verdict(await verifyPlatformChain(chain, { roots: amdPlatformRoots })).accepted;
+}
 
 /** A small generator with a fixed seed (mulberry32), so that a failure can be run again. */
 function pseudoRandom(seed: number): () => number {
