@@ -128,6 +128,7 @@ describe('what the service sends', () => {
     ['a web page', () => new TextEncoder().encode('<html>'), /2084 bytes/],
     ['an ASK', ({ ask }) => ask, /2084 bytes/],
     ['a CEK that nobody signed', ({ unsigned }) => unsigned, /no ASK signed/],
+    ['a PEK that an ASK signed', ({ signed }) => signed.with(8, 0x02), /usage PEK/],
     ['reserved bytes that are set', ({ signed }) => signed.with(6, 1), /reserved/],
     ['more than any certificate has', () => new Uint8Array(70_000), /more than 65536 bytes/],
   ])('%s is no CEK', async (_name, make, message) => {
@@ -280,6 +281,20 @@ describe('the cache', () => {
       fetch: refuseNetwork,
     });
     expect(await offline.cek(chip.id)).toEqual(signed);
+  });
+
+  test('bundles are kept too', async () => {
+    const { authority, service, cacheFolder, client } = await prepared();
+    await client().askArk('naples');
+    await client().askArk('naples');
+    expect(service.requests).toHaveLength(1);
+    const offline = createKdsClient({
+      baseUrl: service.url,
+      cacheFolder,
+      offline: true,
+      fetch: refuseNetwork,
+    });
+    expect(await offline.askArk('naples')).toEqual(concat(authority.ask, authority.ark));
   });
 
   test('offline, what it does not hold is unavailable, and the network is not touched', async () => {

@@ -38,8 +38,11 @@ export async function withMailbox<T>(
   async function place(bytes: Uint8Array): Promise<PlacedBuffer> {
     const allocation = allocateHostMemory(machine, bytes.length);
     cleanUp.push(async () => {
-      await machine.memory.write(allocation.address, new Uint8Array(bytes.length));
-      allocation.free();
+      try {
+        await machine.memory.write(allocation.address, new Uint8Array(bytes.length));
+      } finally {
+        allocation.free();
+      }
     });
     await machine.memory.write(allocation.address, bytes);
     return {
