@@ -139,6 +139,19 @@ export const commandTable: CommandTable = {
       reset: { summary: 'erase all keys', load: async () => (await import('./platform/keys.js')).reset },
     },
   },
+  host: {
+    summary: 'launch confidential guests',
+    commands: {
+      launch: {
+        summary: 'launch a guest for its owner',
+        load: async () => (await import('./host/launch.js')).launch,
+      },
+      serve: {
+        summary: 'serve a software guest on a QMP socket',
+        load: async () => (await import('./host/serve.js')).serve,
+      },
+    },
+  },
   guest: {
     summary: 'inside a guest: its secrets and its disks',
     commands: {

@@ -10,7 +10,7 @@ export const vcpuOptions = {
   vcpuStepping: number('--vcpu-stepping <n>', 'CPU stepping', { most: 15 }),
 };
 
-interface VcpuInputs {
+export interface VcpuInputs {
   readonly vcpuType: string | undefined;
   readonly vcpuSig: number | undefined;
   readonly vcpuFamily: number | undefined;

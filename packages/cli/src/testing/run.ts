@@ -64,27 +64,45 @@ export async function runJson<T>(
   return { ...outcome, document: JSON.parse(outcome.stdout) as T };
 }
 
-/** Starts a command that stays; resolves when it has printed its document. Stop it, then await `ended`. */
-export async function start<T>(words: readonly string[]): Promise<{ document: T; stop(): Promise<Outcome> }> {
+export interface Started<T> {
+  /** What the command printed when it was ready. */
+  readonly document: T;
+  /** Resolves when the command has written this text on either output. */
+  saw(text: string): Promise<void>;
+  /** Asks it to stop, and waits until it has. */
+  stop(): Promise<Outcome>;
+}
+
+/** Starts a command that stays; resolves when it is ready. */
+export async function start<T>(words: readonly string[]): Promise<Started<T>> {
   const { main } = await import('../main.js');
   const { io, output, stop } = recordingIo();
-  let announce: () => void = () => undefined;
-  const announced = new Promise<void>((resolve) => {
-    announce = resolve;
-  });
-  const watched: Io = {
-    ...io,
-    stdout: {
-      write(text) {
-        io.stdout.write(text);
-        announce();
-      },
+  const waiting = new Set<() => void>();
+  const watched = (stream: Io['stdout']) => ({
+    write(text: string) {
+      stream.write(text);
+      for (const look of waiting) look();
     },
-  };
-  const ended = main([...words, '--json'], watched).then((exit) => ({ exit, ...output() }));
-  await Promise.race([announced, ended]);
+  });
+  const ended = main([...words, '--json'], {
+    ...io,
+    stdout: watched(io.stdout),
+    stderr: watched(io.stderr),
+  }).then((exit) => ({ exit, ...output() }));
+  const until = (isThere: () => boolean) =>
+    new Promise<void>((resolve) => {
+      const look = () => {
+        if (!isThere()) return;
+        waiting.delete(look);
+        resolve();
+      };
+      waiting.add(look);
+      look();
+    });
+  await Promise.race([until(() => output().stdout !== ''), ended]);
   return {
     document: JSON.parse(output().stdout) as T,
+    saw: (text) => until(() => (output().stdout + output().stderr).includes(text)),
     async stop() {
       stop();
       return ended;
