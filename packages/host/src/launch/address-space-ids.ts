@@ -35,18 +35,28 @@ async function activateOne(
   handle: number,
   asid: number,
 ): Promise<boolean> {
-  const buffer = activateBuffer.build({ handle, asid });
+  let outcome = await tryActivate(mailbox, handle, asid);
+  if (outcome === 'dirty') {
+    await flush(machine, mailbox);
+    outcome = await tryActivate(mailbox, handle, asid);
+  }
+  return outcome === 'active';
+}
+
+async function tryActivate(
+  mailbox: Mailbox,
+  handle: number,
+  asid: number,
+): Promise<'active' | 'owned' | 'dirty'> {
   try {
-    await mailbox.run('ACTIVATE', buffer);
-    return true;
+    await mailbox.run('ACTIVATE', activateBuffer.build({ handle, asid }));
+    return 'active';
   } catch (error) {
     if (!(error instanceof FirmwareCommandError)) throw error;
-    if (error.statusName === 'ASID_OWNED') return false;
-    if (error.statusName !== 'DF_FLUSH_REQUIRED') throw error;
+    if (error.statusName === 'ASID_OWNED') return 'owned';
+    if (error.statusName === 'DF_FLUSH_REQUIRED') return 'dirty';
+    throw error;
   }
-  await flush(machine, mailbox);
-  await mailbox.run('ACTIVATE', buffer);
-  return true;
 }
 
 /** Takes the id away again and flushes what caches hold under it. */

@@ -19,7 +19,6 @@ import {
   platformStatus,
   qmpGuestStates,
   UnavailableError,
-  vmsa,
 } from '@vouchsafe/sev';
 import { allocateHostMemory } from '../platform/host-memory.js';
 import { initialiseWhenNeeded, readPlatformStatus, withMailbox } from '../platform/mailbox.js';
@@ -28,6 +27,7 @@ import { requireLaunchable } from './configuration.js';
 import { createGuestMemory, firmwareAddress, type GuestMemory } from './guest-memory.js';
 import type { LaunchConfiguration, Launcher, SevInformation } from './launcher.js';
 import { type SoftwareVirtualMachine, softwareVirtualMachine } from './software-virtual-machine.js';
+import { undoList } from './undo-list.js';
 
 /**
  * The launch of SEV API 0.24, chapter 6 ("Guest launch"), step by step as a hypervisor drives it, over the mailbox of
@@ -45,7 +45,7 @@ const defaultMemory = 32 * 1024 * 1024;
 export function softwareLauncher(machine: HostMachine): SoftwareLauncher {
   return {
     backend: 'software',
-    launch: (configuration) => launch(machine, requireLaunchable(configuration)),
+    launch: async (configuration) => launch(machine, requireLaunchable(configuration)),
   };
 }
 
@@ -57,35 +57,24 @@ async function launch(
   const footer = parseFirmwareFooter(firmware);
   await withMailbox(machine, (mailbox) => initialiseWhenNeeded(machine, mailbox));
 
-  const undo: (() => unknown)[] = [];
-  const release = async () => {
-    while (undo.length > 0) await undo.pop()?.();
-  };
+  const { undoLater, undo } = undoList();
   try {
     const memory = createGuestMemory(machine, configuration.memory ?? defaultMemory, firmware.length);
-    undo.push(memory.free);
+    undoLater(memory.free);
+    const saveAreas = mode === 'sev-es' ? resetVmsas(configuration, footer).map(allocateSaveArea) : [];
 
     const handle = await launchStart(machine, configuration);
-    undo.push(() => decommission(machine, handle));
+    undoLater(() => decommission(machine, handle));
 
     const asid = await withMailbox(machine, (mailbox) => activate(machine, mailbox, handle, mode));
-    undo.push(() => deactivate(machine, handle));
+    undoLater(() => deactivate(machine, handle));
 
     await launchUpdateData(machine, memory, handle, firmwareAddress(firmware.length), firmware);
     if (directBoot !== undefined) {
       const table = await buildHashesTable(directBoot);
       await launchUpdateData(machine, memory, handle, hashTableAddress(footer), table);
     }
-
-    const vmsaAddresses = [];
-    if (mode === 'sev-es') {
-      for (const page of resetVmsas(configuration, footer)) {
-        const save = allocateHostMemory(machine, vmsa.size);
-        undo.push(save.free);
-        await launchUpdateVmsa(machine, handle, save.address, page);
-        vmsaAddresses.push(save.address);
-      }
-    }
+    for (const { address, page } of saveAreas) await launchUpdateVmsa(machine, handle, address, page);
 
     const measurement = await launchMeasure(machine, handle);
 
@@ -94,7 +83,7 @@ async function launch(
       memory,
       handle,
       asid,
-      vmsaAddresses,
+      vmsaAddresses: saveAreas.map(({ address }) => address),
       directBoot,
       measurement,
       information: () => information(machine, handle),
@@ -108,11 +97,17 @@ async function launch(
         ),
       attestationReport: (mnonce) => attestation(machine, handle, mnonce),
       finish: () => launchFinish(machine, handle),
-      release,
+      release: undo,
     });
   } catch (error) {
-    await release();
+    await undo().catch(() => undefined);
     throw error;
+  }
+
+  function allocateSaveArea(page: Uint8Array) {
+    const { address, free } = allocateHostMemory(machine, page.length);
+    undoLater(free);
+    return { address, page };
   }
 }
 

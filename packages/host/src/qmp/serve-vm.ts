@@ -1,14 +1,13 @@
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
-import { VouchsafeError } from '@vouchsafe/sev';
 import { deferred } from '../deferred.js';
-import type { LaunchConfiguration, MachineEvent, RunState } from '../launch/launcher.js';
+import type { LaunchConfiguration } from '../launch/launcher.js';
 import { softwareLauncher } from '../launch/software-launcher.js';
 import type { SoftwareVirtualMachine } from '../launch/software-virtual-machine.js';
 import { softwarePlatform } from '../platform/software.js';
-import { type QmpCommand, QmpRefusal, qmpCommand } from './commands.js';
+import { controlCommandsOf, emptyMachine, qmpEventOf } from './control-commands.js';
 import type { QmpVersion } from './messages.js';
 import { listenQmp } from './server.js';
-import { runStatus, sevCommandsOf } from './sev-commands.js';
+import { sevCommandsOf } from './sev-commands.js';
 
 /** The version whose commands and texts are served. */
 const servedVersion: QmpVersion = {
@@ -41,43 +40,33 @@ export async function serveVirtualMachine(
   options: ServeVirtualMachineOptions,
 ): Promise<ServedVirtualMachine> {
   const { machine: host, socketPath, configuration } = options;
-  const machine = configuration && (await softwareLauncher(host).launch(configuration));
+  const launched = configuration && (await softwareLauncher(host).launch(configuration));
+  const machine = launched ?? emptyMachine();
   const finished = deferred();
   let quitting: Promise<void> | undefined;
-  /** Without a guest, what `cont` and `stop` make of the state. */
-  let emptyState: RunState = 'prelaunch';
 
-  const server = await listen().catch(async (error: unknown) => {
-    await machine?.quit();
-    throw error;
-  });
-  machine?.onEvent(announce);
-
-  function listen() {
-    const served = {
+  const commands = {
+    ...controlCommandsOf(machine, servedVersion, () => void close().catch(() => undefined)),
+    ...sevCommandsOf({
       platform: softwarePlatform(host),
       capabilities: host.capabilities,
-      ...(machine === undefined ? {} : { machine }),
-    };
-    return listenQmp({
-      socketPath,
-      version: servedVersion,
-      commands: { ...controlCommands, ...sevCommandsOf(served) },
-    });
-  }
-
-  function announce(event: MachineEvent): void {
-    if (event.type === 'resumed') server.emit('RESUME');
-    if (event.type === 'paused') server.emit('STOP');
-    if (event.type !== 'ended') return;
-    const reasons = { shutdown: 'guest-shutdown', fault: 'guest-panic', quit: 'host-qmp-quit' } as const;
-    server.emit('SHUTDOWN', { guest: event.reason !== 'quit', reason: reasons[event.reason] });
-  }
+      ...(launched === undefined ? {} : { machine: launched }),
+    }),
+  };
+  const server = await listenQmp({ socketPath, version: servedVersion, commands }).catch(
+    async (error: unknown) => {
+      await machine.quit();
+      throw error;
+    },
+  );
+  machine.onEvent((event) => {
+    const known = qmpEventOf(event);
+    if (known !== undefined) server.emit(known.name, known.data);
+  });
 
   async function quit(): Promise<void> {
-    if (machine === undefined) announce({ type: 'ended', reason: 'quit' });
     try {
-      await machine?.quit();
+      await machine.quit();
     } finally {
       await server.close();
       finished.resolve();
@@ -89,40 +78,10 @@ export async function serveVirtualMachine(
     return quitting;
   }
 
-  const state = async () => (machine === undefined ? emptyState : machine.status());
-
-  const controlCommands: Readonly<Record<string, QmpCommand>> = {
-    'query-version': qmpCommand({}, () => servedVersion),
-    'query-status': qmpCommand({}, async () => runStatus(await state())),
-    cont: qmpCommand({}, async () => {
-      if ((await state()) === 'shutdown') throw new QmpRefusal('Resetting the Virtual Machine is required');
-      if (machine !== undefined) return explaining(() => machine.resume());
-      if (emptyState !== 'running') announce({ type: 'resumed' });
-      emptyState = 'running';
-    }),
-    stop: qmpCommand({}, async () => {
-      if (machine !== undefined) return (await state()) === 'running' ? machine.pause() : undefined;
-      if (emptyState === 'running') announce({ type: 'paused' });
-      emptyState = 'paused';
-    }),
-    quit: qmpCommand({}, () => {
-      close().catch(() => undefined);
-    }),
-  };
-
   return {
     socketPath,
-    ...(machine === undefined ? {} : { machine }),
+    ...(launched === undefined ? {} : { machine: launched }),
     finished: finished.promise,
     close,
   };
-}
-
-/** QEMU ends when LAUNCH_FINISH fails; a server that stays says why. */
-async function explaining(work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    throw error instanceof VouchsafeError ? new QmpRefusal(error.message) : error;
-  }
 }

@@ -1,5 +1,5 @@
 import { fromBase64, toBase64, UnavailableError } from '@vouchsafe/sev';
-import type { ConfidentialMachine, RunState } from '../launch/launcher.js';
+import type { ConfidentialMachine } from '../launch/launcher.js';
 import { FirmwareCommandError } from '../platform/firmware-error.js';
 import type { Platform } from '../platform/platform.js';
 import { type QmpCommand, QmpRefusal, qmpCommand } from './commands.js';
@@ -131,9 +131,4 @@ function decoded(text: string, refusal: string): Uint8Array {
     throw new QmpRefusal(refusal);
   }
   throw new QmpRefusal(refusal);
-}
-
-/** QMP's names of run states, with what query-status says beside them. */
-export function runStatus(state: RunState): object {
-  return { status: state, singlestep: false, running: state === 'running' };
 }
