@@ -11,8 +11,8 @@ import { run, runJson, start } from '../../testing/run.js';
 const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-host-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 const at = (name: string) => join(folder, name);
-const software = ['--software', at('processor'), '--generation', 'milan'];
-const root = ['--root', at('processor/authority/milan/ark.cert')];
+const software = ['--software', at('processor'), '--generation', 'naples'];
+const root = ['--root', at('processor/authority/naples/ark.cert')];
 const passphrase = 'correct horse battery staple';
 const boot = () => ['--kernel', at('kernel'), '--initrd', at('initrd'), '--append', 'console=ttyS0'];
 const text = (value: string) => new TextEncoder().encode(value);
@@ -67,7 +67,7 @@ describe('broker serve and host launch', () => {
       expect(document.console).toContain('stand-in volume unlocked');
       expect(ended.exit).toBe(0);
       expect(ended.stderr).toBe(
-        'accepted a session (Vouchsafe Development, Milan)\naccepted a measurement (Vouchsafe Development, Milan)\n',
+        'accepted a session (Vouchsafe Development, Naples)\naccepted a measurement (Vouchsafe Development, Naples)\n',
       );
       expect(stdout + ended.stdout + ended.stderr).not.toContain('horse');
     },
@@ -114,7 +114,7 @@ describe('broker serve and host launch', () => {
       '--authority',
       at('processor/authority'),
       '--generation',
-      'milan',
+      'naples',
     ]);
     const owner = await broker('--policy', '0xb', '--kds', kds.document.url);
     const { exit } = await launch(owner.document.address, '--case', 'A');
@@ -246,7 +246,7 @@ describe('host serve', () => {
       '0xb',
     ];
     expect(await ok(...verify, '--mnonce', mnonce.toString('hex'))).toMatch(
-      /^accepted: attestation report\n {2}root: Vouchsafe Development, Milan/,
+      /^accepted: attestation report\n {2}root: Vouchsafe Development, Naples/,
     );
     expect((await run([...verify, '--mnonce', '00'.repeat(16)])).exit).toBe(1);
     expect(
