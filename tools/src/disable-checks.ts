@@ -90,9 +90,10 @@ async function whoNotices(site: CheckSite, bench: Workbench): Promise<string | u
   const beside = site.path.replace(/\.ts$/, '.test.ts');
   const related = ['related', '--run', site.path];
   const owner = site.path.split('/', 2).join('/');
+  const others = readdirSync('packages').filter((name) => `packages/${name}` !== owner);
   const rounds: [string, string[]][] = [
     ...(bench.has(beside) ? [['the test beside it', ['run', beside]] satisfies [string, string[]]] : []),
-    [`tests of ${owner}`, [...related, '--dir', owner]],
+    [`tests of ${owner}`, [...related, ...others.map((name) => `--exclude=packages/${name}/**`)]],
     ...(options.quick ? [] : [['tests of another package', related] satisfies [string, string[]]]),
   ];
   for (const [who, run] of rounds) {
