@@ -2,6 +2,10 @@ import type { CommandTable } from '../frame/table.js';
 
 /** Every command of `vouchsafe`. Loading this file loads none of them. */
 export const commandTable: CommandTable = {
+  demo: {
+    summary: 'watch a whole flow, or a hostile host at work',
+    load: async () => (await import('./demo.js')).demo,
+  },
   chain: {
     summary: 'certificates of a SEV platform',
     commands: {
@@ -150,6 +154,17 @@ export const commandTable: CommandTable = {
         summary: 'serve a software guest on a QMP socket',
         load: async () => (await import('./host/serve.js')).serve,
       },
+      status: {
+        summary: 'what an owner needs of a waiting guest',
+        load: async () => (await import('./host/qmp.js')).status,
+      },
+      inject: { summary: 'inject a secret packet', load: async () => (await import('./host/qmp.js')).inject },
+      report: {
+        summary: 'write an attestation report of a guest',
+        load: async () => (await import('./host/qmp.js')).report,
+      },
+      resume: { summary: 'let a guest run', load: async () => (await import('./host/qmp.js')).resume },
+      quit: { summary: 'end a guest', load: async () => (await import('./host/qmp.js')).quit },
     },
   },
   guest: {

@@ -1,0 +1,61 @@
+import type { Attack, Refuser } from './attack.js';
+import { attacks } from './catalogue.js';
+
+/** `docs/attacks.md`, from the catalogue. */
+
+const words: Readonly<Record<Refuser, string>> = {
+  owner: 'the guest owner',
+  processor: 'the secure processor',
+  CPU: 'the CPU',
+  guest: 'the guest',
+  nobody: 'nobody',
+  harmless: 'it has no effect',
+};
+
+export const refuserInWords = (refuser: Refuser) => words[refuser];
+
+export function attacksPage(): string {
+  const refused = attacks.filter(({ limit }) => limit === undefined);
+  const limits = attacks.filter(({ limit }) => limit !== undefined);
+  const flows = [...new Set(refused.map(({ flow }) => flow))];
+  return `${[
+    '# Attacks',
+    'What a hostile host does, who refuses it, and at which check or status. Each row is code that runs: the tests try it at every commit, and `vouchsafe demo attacks` tries it before your eyes. Where the real chip would not refuse, the software machine does not either: those are the limits at the end, with what catches them.',
+    ...flows.flatMap((flow) => [`## ${capital(flow)}`, table(refused.filter((each) => each.flow === flow))]),
+    '## Limits of SEV and SEV-ES',
+    'These succeed, as they do on the real chip.',
+    limitTable(limits),
+  ].join('\n\n')}\n`;
+}
+
+function table(rows: readonly Attack[]): string {
+  return markdownTable(
+    ['attack', 'the host', 'tried on', 'refused by', 'at'],
+    rows.map((each) => [`\`${each.id}\``, each.title, generations(each), words[each.refusedBy], place(each)]),
+  );
+}
+
+function limitTable(rows: readonly Attack[]): string {
+  return markdownTable(
+    ['attack', 'the host', 'succeeds on', 'what it achieves', 'why', 'what catches it'],
+    rows.map((each) => [
+      `\`${each.id}\``,
+      each.title,
+      generations(each),
+      each.at,
+      each.limit?.why ?? '',
+      each.limit?.caughtBy ?? '',
+    ]),
+  );
+}
+
+const place = ({ refusedBy, at }: Attack) => (refusedBy === 'harmless' ? at : `\`${at}\``);
+const generations = ({ modes }: Attack) =>
+  modes.map((mode) => (mode === 'sev' ? 'SEV' : 'SEV-ES')).join(', ');
+const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+
+function markdownTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]) =>
+    `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(headings), line(headings.map(() => '---')), ...rows.map(line)].join('\n');
+}

@@ -1,0 +1,53 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Context, Result } from '../frame/command.js';
+import { screenOn } from '../frame/screen.js';
+
+export const scenarios = ['sev', 'sev-es', 'attacks', 'all'] as const;
+export type Scenario = (typeof scenarios)[number];
+
+/** Runs a scenario, or without one the two launches, and says what to try next. */
+export async function runDemo(scenario: Scenario | undefined, context: Context): Promise<Result> {
+  const parts = partsOf(scenario);
+  const screen = context.json ? undefined : screenOn(context.io.stdout, context.io.env);
+  const results: Result[] = [];
+  const authority = await mkdtemp(join(tmpdir(), 'vouchsafe-authority-'));
+  try {
+    for (const part of parts) {
+      const result = await play(part, context);
+      results.push(result);
+      if (screen !== undefined) result.render(screen);
+    }
+  } finally {
+    await rm(authority, { recursive: true, force: true });
+  }
+  const exit = results.every((result) => result.exit === 0) ? 0 : 1;
+  return {
+    exit,
+    json:
+      results.length === 1
+        ? results[0]?.json
+        : { accepted: exit === 0, demos: results.map(({ json }) => json) },
+    render(closing) {
+      if (scenario !== undefined) return;
+      closing.line(closing.paint('strong', 'Try next'));
+      closing.facts([
+        ['npx vouchsafe demo attacks', 'everything that a hostile host could try, and who refuses it'],
+        ['npx vouchsafe policy explain 0x1', 'what QEMU’s default policy lets a host do'],
+        ['npx vouchsafe platform status --software ./chip', 'a software secure processor of your own'],
+        ['npx vouchsafe --help', 'all commands; docs/coming-from.md for users of sevctl and sev-tool'],
+      ]);
+    },
+  };
+
+  async function play(part: Exclude<Scenario, 'all'>, given: Context): Promise<Result> {
+    if (part === 'attacks') return (await import('./tell-attacks.js')).tellAttacks(given, screen);
+    return (await import('./tell-launch.js')).tellLaunch(part, authority, given, screen);
+  }
+}
+
+function partsOf(scenario: Scenario | undefined): readonly Exclude<Scenario, 'all'>[] {
+  if (scenario === undefined) return ['sev', 'sev-es'];
+  return scenario === 'all' ? ['sev', 'sev-es', 'attacks'] : [scenario];
+}
