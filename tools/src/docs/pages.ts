@@ -1,3 +1,4 @@
+import { attacksPage } from '@vouchsafe/cli/attacks';
 import { checksPage } from './checks-page.js';
 import { structuresPage } from './structures-page.js';
 
@@ -11,6 +12,7 @@ export interface GeneratedPage {
 export const generatedPages: readonly GeneratedPage[] = [
   { path: 'docs/reference/structures.md', render: structuresPage },
   { path: 'docs/checks.md', render: checksPage },
+  { path: 'docs/attacks.md', render: attacksPage },
 ];
 
 const notice = '<!-- Written from the code by `npm run docs`: edit the code, not this page. -->';
