@@ -95,9 +95,15 @@ export function qemuLauncher(options: QemuLauncherOptions = {}): QemuLauncher {
   return { backend: 'qemu', capabilities, launch };
 }
 
+export interface ConnectedMachine extends ConfidentialMachine {
+  /** Lets go of the machine, which goes on as it is. */
+  disconnect(): Promise<void>;
+}
+
 /** A machine that someone else's QEMU runs, or a software machine that is served as one. */
-export async function connectConfidentialMachine(socketPath: string): Promise<ConfidentialMachine> {
-  return qemuMachine({ client: await connectQmp(socketPath) });
+export async function connectConfidentialMachine(socketPath: string): Promise<ConnectedMachine> {
+  const client = await connectQmp(socketPath);
+  return { ...qemuMachine({ client }), disconnect: () => client.close() };
 }
 
 /** Writes what QEMU reads into the launch's folder. Nothing of it is secret: the session's keys are wrapped. */

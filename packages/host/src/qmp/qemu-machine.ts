@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { ConfidentialMachine, MachineEvent, RunState } from '../launch/launcher.js';
 import type { QmpClient } from './client.js';
 import type { QmpEvent } from './messages.js';
-import { withMeaning } from './refusals.js';
+import { launchedWithoutSev, withMeaning } from './refusals.js';
 
 const statusAnswer = z.object({ status: z.string() });
 const sevAnswer = z.object({
@@ -97,7 +97,7 @@ export function qemuMachine({ client, release }: QemuMachineOptions): Confidenti
     },
     async information() {
       const answer = await ask(await present(), 'query-sev', sevAnswer);
-      if (!answer.enabled) throw new UnavailableError('virtual machine', 'it was launched without SEV');
+      if (!answer.enabled) throw launchedWithoutSev();
       return {
         apiMajor: answer['api-major'],
         apiMinor: answer['api-minor'],

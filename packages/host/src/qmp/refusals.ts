@@ -14,6 +14,13 @@ interface KnownRefusal {
 const needsSevHost =
   'SEV needs an AMD EPYC host with memory encryption and SEV switched on in its BIOS, and the kernel module kvm_amd with sev=1';
 
+const withoutSev: KnownRefusal = {
+  says: /SEV launch measurement is not available|SEV is not enabled|SEV not enabled/,
+  what: 'virtual machine',
+  means: 'it was launched without SEV, so it has no measurement, takes no secret and gives no report',
+  hint: 'launch it with a sev-guest object (confidential-guest-support)',
+};
+
 const knownRefusals: readonly KnownRefusal[] = [
   {
     says: /KVM not enabled|invalid accelerator kvm/,
@@ -69,12 +76,7 @@ const knownRefusals: readonly KnownRefusal[] = [
     means: 'this QEMU was built without SEV',
     hint: 'install qemu-system-x86 of Debian 12 or later',
   },
-  {
-    says: /SEV launch measurement is not available|SEV is not enabled|SEV not enabled/,
-    what: 'virtual machine',
-    means: 'it was launched without SEV, so it has no measurement, takes no secret and gives no report',
-    hint: 'launch it with a sev-guest object (confidential-guest-support), as `vouchsafe host launch --qemu` does',
-  },
+  withoutSev,
   {
     says: /no secret area found in OVMF/,
     what: 'firmware',
@@ -129,6 +131,11 @@ export function meaningOf(text: string, cause?: unknown): VouchsafeError | undef
     known &&
     new UnavailableError(known.what, `${known.means} (QEMU: ${oneLine(text)})`, { hint: known.hint, cause })
   );
+}
+
+/** What query-sev says with a member instead of a refusal. */
+export function launchedWithoutSev(): UnavailableError {
+  return new UnavailableError(withoutSev.what, withoutSev.means, { hint: withoutSev.hint });
 }
 
 /** Gives refusals that are known their meaning; other errors stay what they are. */

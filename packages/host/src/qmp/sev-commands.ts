@@ -66,9 +66,8 @@ export function sevCommandsOf({
         }
         const header = decoded(packetHeader, 'SEV: Failed to decode sequence header');
         const payload = decoded(secret, 'SEV: Failed to decode data');
-        await reporting('inject-secret', () =>
-          machine.injectSecret({ header, payload, ...(gpa === undefined ? {} : { guestAddress: gpa }) }),
-        );
+        const packet = { header, payload, ...(gpa === undefined ? {} : { guestAddress: gpa }) };
+        await placing(gpa, () => reporting('inject-secret', () => machine.injectSecret(packet)));
       },
     ),
 
@@ -109,18 +108,24 @@ async function reporting<T>(step: FirmwareRefusal['step'], work: () => Promise<T
   try {
     return await work();
   } catch (error) {
-    if (error instanceof FirmwareCommandError)
-      throw new QmpRefusal(qemuFirmwareText({ step, status: error.status }));
-    if (error instanceof UnavailableError)
-      throw new QmpRefusal(unavailableTexts[error.what] ?? error.message);
-    throw error;
+    if (!(error instanceof FirmwareCommandError)) throw error;
+    throw new QmpRefusal(qemuFirmwareText({ step, status: error.status }));
   }
 }
 
-const unavailableTexts: Readonly<Record<string, string>> = {
-  firmware: 'SEV: no secret area found in OVMF, gpa must be specified.',
-  'guest memory': 'SEV: Failed to calculate guest address: No memory is mapped at address',
-};
+/** Says in QEMU's words that there is no place for a secret. */
+async function placing(gpa: number | undefined, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    if (error.what === 'firmware') {
+      throw new QmpRefusal('SEV: no secret area found in OVMF, gpa must be specified.');
+    }
+    const where = gpa === undefined ? 'of the secret area' : `0x${gpa.toString(16)}`;
+    throw new QmpRefusal(`SEV: Failed to calculate guest address: No memory is mapped at address ${where}`);
+  }
+}
 
 /** As QEMU does, nothing decoded counts as not decodable. */
 function decoded(text: string, refusal: string): Uint8Array {

@@ -114,3 +114,9 @@ export async function makeOwner(host: HostMachine, wishes: OwnersWishes = {}): P
     },
   };
 }
+
+/** Not the image whose code the guest's program is: the program sees that, and gives up. */
+export function alteredFirmware(): Uint8Array {
+  const image = buildGuestFirmware();
+  return image.with(0x3000, image[0x3000]! ^ 1);
+}

@@ -14,7 +14,14 @@ import { describe, expect, test } from 'vitest';
 import { deferred } from '../deferred.js';
 import type { ConfidentialMachine, Launcher, MachineEvent } from '../launch/launcher.js';
 import { softwarePlatform } from '../platform/software.js';
-import { diskKey, launchMachine, makeOwner, type OwnersWishes, policies } from './launch-fixture.js';
+import {
+  alteredFirmware,
+  diskKey,
+  launchMachine,
+  makeOwner,
+  type OwnersWishes,
+  policies,
+} from './launch-fixture.js';
 
 const text = (value: string) => new TextEncoder().encode(value);
 const directBoot = {
@@ -193,7 +200,7 @@ export function launcherConformance(
     });
 
     test('a guest that gives up has shut down', async () => {
-      const { machine } = await launched({ firmware: otherFirmware() });
+      const { machine } = await launched({ firmware: alteredFirmware() });
       const { next } = eventsOf(machine);
       await machine.resume();
       expect(await next('ended')).toMatchObject({ reason: 'shutdown' });
@@ -250,12 +257,6 @@ export function launcherConformance(
       expect(await guestsOf(host)).toBe(0);
     });
   });
-}
-
-/** Not the image whose code the guest's program is: the program sees that, and gives up. */
-function otherFirmware(): Uint8Array {
-  const image = buildGuestFirmware();
-  return image.with(0x3000, image[0x3000]! ^ 1);
 }
 
 function eventsOf(machine: ConfidentialMachine) {
