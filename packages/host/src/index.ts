@@ -26,6 +26,7 @@ export { QmpError } from './qmp/errors.js';
 export { type LaunchFiles, readLaunchFiles } from './qmp/launch-files.js';
 export type { QmpErrorClass, QmpEvent, QmpVersion } from './qmp/messages.js';
 export {
+  type ConnectedMachine,
   connectConfidentialMachine,
   type QemuLauncher,
   type QemuLauncherOptions,

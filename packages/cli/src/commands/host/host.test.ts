@@ -311,6 +311,44 @@ describe('host serve', () => {
     expect((await vm.stop()).exit).toBe(0);
   });
 
+  it('is driven by the commands of host as well', async () => {
+    const vm = await served();
+    const socket = ['--qmp', at('vm.sock')];
+    const { document } = await runJson<{ launchMeasureBlob: string; state: string }>([
+      'host',
+      'status',
+      ...socket,
+    ]);
+    expect(document.state).toBe('launch-secret');
+    expect(await ok('host', 'status', ...socket)).toContain(document.launchMeasureBlob);
+    const keys = [
+      '--tik',
+      at('vm_tik.bin'),
+      '--tek',
+      at('vm_tek.bin'),
+      '--launch-measure-blob',
+      document.launchMeasureBlob,
+    ];
+    await ok(
+      'secret',
+      'build',
+      ...keys,
+      '--secret',
+      `luks-key:${at('disk.key')}`,
+      at('header.bin'),
+      at('payload.bin'),
+    );
+    const wrong = await run(['host', 'inject', at('header.bin'), at('kernel'), ...socket]);
+    expect([wrong.exit, wrong.stderr]).toEqual([3, expect.not.stringMatching(/^\s+at /m)]);
+    await ok('host', 'inject', at('header.bin'), at('payload.bin'), ...socket);
+    await ok('host', 'report', at('report.bin'), ...socket, '--mnonce', '07'.repeat(16));
+    await ok('host', 'resume', ...socket);
+    await vm.saw('stand-in volume unlocked');
+    await ok('host', 'quit', ...socket);
+    expect((await vm.stop()).exit).toBe(0);
+    expect((await run(['host', 'status', ...socket])).exit).toBe(3);
+  });
+
   it('does not start under another policy than the session’s', async () => {
     const refused = await served('--policy', '0x1');
     const { exit, stdout } = await refused.stop();
