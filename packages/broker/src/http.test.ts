@@ -215,7 +215,7 @@ describe('a host', () => {
     await expect(client.openSession(platform.request())).rejects.toThrow(UnavailableError);
   });
 
-  it.each(['ftp://127.0.0.1', '127.0.0.1:80', 'http://user@127.0.0.1', 'unix:', ''])(
+  it.each(['ftp://127.0.0.1', '127.0.0.1:80', 'http://user@127.0.0.1', 'http://127.0.0.1/?a=b', 'unix:', ''])(
     'is not given the address %j',
     (address) => {
       expect(() => connectGuestOwner(address)).toThrow(InvalidArgumentError);

@@ -18,7 +18,7 @@ import {
   wellKnownSecretGuids,
   zeroGuid,
 } from '@vouchsafe/sev';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import type { GuestOwner } from './owner.js';
 import { memorySessionStore } from './sessions.js';
 import { diskPassphrase, files, image, makeOwner, policies } from './testing/owner.js';
@@ -218,6 +218,12 @@ describe('a platform is refused a session', () => {
     );
   });
 
+  it('that the owner is to look up, by an owner who asks no key service', async () => {
+    const { owner } = await makeOwner(platform, { offline: true });
+    await expect(owner.openSession(platform.requestForCaseA())).rejects.toThrow(/case B/);
+    expect((await owner.openSession(platform.request())).bundle).toBeDefined();
+  });
+
   it('with certificates that cannot be read, as malformed', async () => {
     const { owner } = await makeOwner(platform);
     const broken = platform.chain.pdh.raw.slice();
@@ -399,6 +405,15 @@ describe('keys are zeroed', () => {
     expect(sessions[1]!.tek.isZeroed && sessions[1]!.tik.isZeroed).toBe(true);
   });
 
+  it('of the table that was encrypted', async () => {
+    const { owner } = await makeOwner(platform);
+    const { guest, report } = await launch(owner);
+    const zero = vi.spyOn(Secret.prototype, 'zero');
+    onTestFinished(() => zero.mockRestore());
+    const { delivery } = await report(await guest.measure(await digestOf()));
+    expect((zero.mock.contexts as Secret[]).map(({ length }) => length)).toContain(delivery!.payload.length);
+  });
+
   it('when there is no room for the session', async () => {
     const { owner, sessions } = await makeOwner(platform, { sessions: memorySessionStore({ limit: 1 }) });
     await owner.openSession(platform.request());
@@ -414,6 +429,16 @@ describe('an owner is not made', () => {
     ['with a policy that allows key sharing', { policy: policies.sev & ~2 }, /NOKS/],
     ['with a policy that allows migration to anyone', { policy: policies.sev & ~8 }, /NOSEND/],
     ['with reserved policy bits', { policy: policies.sev | 0x40 }, /firmware refuses/],
+    [
+      'for SEV-ES without CPU models',
+      { policy: policies['sev-es'], images: [{ ...image, vcpuTypes: [] }] },
+      undefined,
+    ],
+    [
+      'for SEV-ES without a form of the FPU',
+      { policy: policies['sev-es'], images: [{ ...image, vmsaFpu: [] }] },
+      undefined,
+    ],
     ['without roots', { roots: [] }, undefined],
     ['without images', { images: [] }, undefined],
     ['with two images of one name', { images: [image, image] }, undefined],

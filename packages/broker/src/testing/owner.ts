@@ -21,7 +21,10 @@ export const policies = {
 };
 
 /** An owner with a clock that the test sets, and a store that shows the sessions it was given. */
-export async function makeOwner(platform: TestPlatform, changes: Partial<GuestOwnerOptions> = {}) {
+export async function makeOwner(
+  platform: TestPlatform,
+  { offline = false, ...changes }: Partial<GuestOwnerOptions> & { readonly offline?: boolean } = {},
+) {
   const clock = { now: Date.UTC(2026, 10, 22) };
   const sessions: PendingSession[] = [];
   const inner = changes.sessions ?? memorySessionStore();
@@ -34,7 +37,7 @@ export async function makeOwner(platform: TestPlatform, changes: Partial<GuestOw
   };
   const owner = await createGuestOwner({
     roots: [platform.authority.root],
-    keyService: platform.keyService,
+    ...(offline ? {} : { keyService: platform.keyService }),
     policy: policies.sev,
     images: [image],
     secrets: [{ guid: wellKnownSecretGuids.luksKey, data: Secret.take(text(diskPassphrase)) }],
