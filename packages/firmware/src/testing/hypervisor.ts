@@ -45,12 +45,8 @@ export function seededRandom(seed: string): RandomSource {
 
 export function testMachine(options: Partial<SoftwareMachineOptions> = {}): SoftwareMachine {
   const random = options.random ?? seededRandom('machine');
-  return createSoftwareMachine({
-    chip: manufactureChip({ random }),
-    random,
-    memory: 8 * 1024 * 1024,
-    ...options,
-  });
+  const chip = options.chip ?? manufactureChip({ random });
+  return createSoftwareMachine({ memory: 8 * 1024 * 1024, ...options, chip, random });
 }
 
 /** Where tests put things in 8 MiB of memory. The trusted memory region lies at 1 MiB. */
