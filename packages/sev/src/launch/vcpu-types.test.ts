@@ -28,7 +28,8 @@ describe('vCPU signatures', () => {
   });
 
   test.each(['', 'epyc', 'EPYC-v9', 'toString', '__proto__'])('%j is not known', (type) => {
-    expect(() => vcpuSignatureOf(type)).toThrow(InvalidArgumentError);
+    const unknown = expect.objectContaining({ code: 'invalid-argument', argument: 'vCPU type' });
+    expect(() => vcpuSignatureOf(type)).toThrow(unknown);
   });
 
   test.each([
