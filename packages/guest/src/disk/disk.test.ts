@@ -170,6 +170,8 @@ describe('a stand-in volume', () => {
       MalformedError,
     );
     await expect(unlockVolume({ volume: join(folder, 'missing'), key })).rejects.toThrow(UnavailableError);
+    const large = sealStandInVolume({ content: new Uint8Array(1 << 20), key, random: systemRandom });
+    await expect(unlockVolume({ volume: file('large', large), key })).rejects.toThrow(/too large/);
     mkdirSync(join(folder, 'folder'));
     await expect(unlockVolume({ volume: join(folder, 'folder'), key })).rejects.toThrow(UnavailableError);
   });

@@ -59,7 +59,7 @@ async function readSecret(file: FileHandle, path: string): Promise<Secret> {
   const room = new Uint8Array(largestSecretPacket + 1);
   let length = 0;
   for (;;) {
-    const { bytesRead } = await file.read(room, length, room.length - length);
+    const bytesRead = await readInto(file, room.subarray(length), path);
     if (bytesRead === 0) break;
     length += bytesRead;
     if (length === room.length) {
@@ -73,6 +73,14 @@ async function readSecret(file: FileHandle, path: string): Promise<Secret> {
   const secret = Secret.copyOf(room.subarray(0, length));
   room.fill(0);
   return secret;
+}
+
+async function readInto(file: FileHandle, room: Uint8Array, path: string): Promise<number> {
+  try {
+    return (await file.read(room, 0, room.length)).bytesRead;
+  } catch (cause) {
+    throw new UnavailableError('secret', `${path} cannot be read`, { cause });
+  }
 }
 
 async function openFile(path: string): Promise<FileHandle> {

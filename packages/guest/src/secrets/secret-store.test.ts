@@ -246,6 +246,22 @@ describe('a folder of secrets', () => {
     await expect(folderSecretStore(folder).read(guids[0])).rejects.toThrow(/more than/);
   });
 
+  it('reads and removes files only', async () => {
+    const folder = folderOf([]);
+    mkdirSync(join(folder, guids[0]));
+    await expect(folderSecretStore(folder).read(guids[0])).rejects.toThrow(UnavailableError);
+    await expect(folderSecretStore(folder).unlink(guids[0])).rejects.toThrow(UnavailableError);
+  });
+
+  it('that cannot be made or written is an error', async () => {
+    const store = await openMemorySecretStore(machineOf(given).view);
+    const file = join(temporaryFolder(), 'file');
+    writeFileSync(file, '');
+    await expect(materialise(store, join(file, 'coco'))).rejects.toThrow(UnavailableError);
+    const repeating = { ...store, list: async () => [guids[0], guids[0]] };
+    await expect(materialise(repeating, join(temporaryFolder(), 'coco'))).rejects.toThrow(UnavailableError);
+  });
+
   it('that is not there is an error that says how to get it', async () => {
     const missing = folderSecretStore(join(temporaryFolder(), 'none'));
     await expect(missing.list()).rejects.toThrow(UnavailableError);
