@@ -16,7 +16,7 @@ import { expectSuccess, places, seededRandom, TestHypervisor, testMachine } from
 
 const image = new TextEncoder().encode('sixteen bytes!! '.repeat(512));
 const resetVmsa = (cpu: 'boot' | 'application' = 'boot') =>
-  buildResetVmsa({ vcpuSignature: 0xa00f11, cpu, resetAddress: 0x80_b004 });
+  buildResetVmsa({ vcpuSignature: 0xa00f11, cpu, resetAddress: 0x80_b004, fpu: 'zero' });
 const nestedPages = [
   { guestAddress: 0, systemAddress: places.image, length: 0x8000 },
   { guestAddress: 0x10_0000, systemAddress: places.ghcb, length: 0x4000 },

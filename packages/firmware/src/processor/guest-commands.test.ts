@@ -114,7 +114,7 @@ describe('GUEST_STATUS', () => {
 
 describe('COPY, DBG_DECRYPT and DBG_ENCRYPT', () => {
   const plaintext = seededRandom('copied')(8192);
-  const from = places.image;
+  const from: number = places.image;
   const to = places.image + 0x10_000;
   let handle: number;
 

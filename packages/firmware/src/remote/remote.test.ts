@@ -50,7 +50,7 @@ describe('machine, host and guest over sockets', () => {
     expectSuccess(await hypervisor.activate(handle, asid));
     expectSuccess(await hypervisor.load(handle, places.image, image));
     if (mode === 'sev-es') {
-      const page = buildResetVmsa({ vcpuSignature: 0xa00f11, cpu: 'boot', resetAddress: 0 });
+      const page = buildResetVmsa({ vcpuSignature: 0xa00f11, cpu: 'boot', resetAddress: 0, fpu: 'zero' });
       expectSuccess(await hypervisor.loadVmsa(handle, page));
     }
     await hypervisor.measurement(handle);
