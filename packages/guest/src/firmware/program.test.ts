@@ -3,6 +3,7 @@ import { bootRequest } from '@vouchsafe/protocol';
 import {
   buildHashesTable,
   buildSecretTable,
+  equalBytes,
   isZero,
   openSecret,
   parseFirmwareFooter,
@@ -66,7 +67,7 @@ async function run(machine: FakeMachine, init?: GuestInit) {
 describe('the guest firmware’s image', () => {
   it('is the same at every call, 64 KiB, and halts at its reset vector', () => {
     const image = buildGuestFirmware();
-    expect(image).toEqual(buildGuestFirmware());
+    expect(equalBytes(image, buildGuestFirmware())).toBe(true);
     expect(image).toHaveLength(0x1_0000);
     expect(toHex(image.subarray(-16, -12))).toBe('faf4ebfd');
     expect(new TextDecoder().decode(image.subarray(0, 26))).toBe('Vouchsafe guest firmware 1');
@@ -103,7 +104,9 @@ describe.each([
 
   it('fetches files larger than what it shares, piece by piece', async () => {
     const machine = await launched({ encryptedState, memorySize: 0x1_3000 });
-    const { end } = await run(machine, async ({ files }) => expect(files?.kernel).toEqual(kernel));
+    const { end } = await run(machine, async ({ files }) =>
+      expect(equalBytes(files!.kernel, kernel)).toBe(true),
+    );
     expect(end).toBe('halt');
   });
 
@@ -175,6 +178,12 @@ describe('the guest firmware', () => {
     (operation: string, item: BootItem) => Partial<{ status: string; result: number }> | undefined,
   ][] = [
     ['a status of no meaning', () => ({ status: 'PENDING' })],
+    ['sizes of no meaning', (operation) => (operation === 'SIZE' ? { status: 'PENDING' } : undefined)],
+    [
+      'a size of no meaning',
+      (operation, item) =>
+        operation === 'SIZE' && item === 'INITRD' ? { status: 'BAD_REQUEST' } : undefined,
+    ],
     ['no memory', (_, item) => (item === 'MEMORY' ? { result: 0x1_0000 } : undefined)],
     [
       'a kernel of 4 GiB',

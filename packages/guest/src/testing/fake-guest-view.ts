@@ -25,11 +25,15 @@ export class Stopped extends Error {
 export interface FakeMachineOptions {
   readonly encryptedState?: boolean;
   readonly items?: Items;
+  /** 192 KiB at most, which is the default. */
   readonly memorySize?: number;
   readonly firmware?: Uint8Array;
   /** Changes the device's answer, or what it puts into shared memory: the hostile host. */
   readonly tamper?: (request: { operation: BootOperation; item: BootItem }, machine: FakeMachine) => void;
 }
+
+/** Memory that nobody has written reads as noise through the guest's key. */
+const noise = Uint8Array.from({ length: 0x3_0000 }, (_, i) => (i * 167 + 13) & 0xff);
 
 /** Guest memory as two plain buffers, private and shared, with the host's device behind the exits. */
 export class FakeMachine {
@@ -45,9 +49,8 @@ export class FakeMachine {
 
   constructor(options: FakeMachineOptions = {}) {
     this.#options = options;
-    this.#memorySize = options.memorySize ?? 0x3_0000;
-    // Memory that nobody has written reads as noise through the guest's key.
-    this.#private = Uint8Array.from({ length: this.#memorySize }, (_, i) => (i * 167 + 13) & 0xff);
+    this.#memorySize = options.memorySize ?? noise.length;
+    this.#private = noise.slice(0, this.#memorySize);
     this.shared = new Uint8Array(this.#memorySize);
     this.#firmware = (options.firmware ?? buildGuestFirmware()).slice();
   }
