@@ -65,6 +65,7 @@ export const importTable: Readonly<Record<string, PackageRule>> = {
       ...all.map((name) => `@vouchsafe/${name}`),
       '@vouchsafe/firmware/mailbox',
       '@vouchsafe/firmware/guest-view',
+      '@vouchsafe/cli/attacks',
     ],
     why: 'tools look at every package; nothing imports them',
     nodeModules: 'yes',
