@@ -1,4 +1,4 @@
-import { type Appraisal, appraisalToJson, type Check, verdict } from '@vouchsafe/sev';
+import { type Appraisal, appraisalToJson, type Check, RefusedError, verdict } from '@vouchsafe/sev';
 import type { Result } from './command.js';
 import type { Screen } from './screen.js';
 
@@ -42,6 +42,16 @@ export function appraisalResult(
       more.render?.(screen);
     },
   };
+}
+
+/** For a command whose outcome is a verdict: evidence that is refused while it is read is its result, not a failure. */
+export async function withRefusals(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof RefusedError) return appraisalResult(error.appraisal);
+    throw error;
+  }
 }
 
 /** One missing certificate fails many checks: what they have in common is said once. */

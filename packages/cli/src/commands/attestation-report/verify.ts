@@ -7,7 +7,7 @@ import {
   verifyAttestationReport,
   verifyPlatformChain,
 } from '@vouchsafe/sev';
-import { appraisalResult } from '../../frame/appraisal.js';
+import { appraisalResult, withRefusals } from '../../frame/appraisal.js';
 import { command } from '../../frame/command.js';
 import { readEncoded } from '../../frame/files.js';
 import { argument, argumentList, flag, hexOrBase64, number, required, word } from '../../frame/options.js';
@@ -40,24 +40,25 @@ export const verify = command({
       explains: 'what sevctl validate does, with the nonce and the chain checked as well',
     },
   ],
-  async run(input, { io }) {
-    const report = await readEncoded(input.report, 'attestation report', io, [attestationReport.size]);
-    const chain = await readChain(input, io);
-    if (chain.pek === undefined)
-      throw new InvalidArgumentError('chain', 'holds no PEK certificate, which signs reports');
-    const platform = input.allowUnverified
-      ? undefined
-      : await verifyPlatformChain(chain, {
-          roots: await trustedRoots(input.root, io),
-          owner: await readOwner(input.oca, io),
-        });
-    const verified = await verifyAttestationReport(report, p384KeyOf(chain.pek), {
-      mnonce: input.mnonce,
-      ...(input.launchDigest === undefined ? {} : { expectedDigest: input.launchDigest }),
-      ...(input.policy === undefined ? {} : { policy: input.policy }),
-    });
-    return appraisalResult(joined(platform, verified));
-  },
+  run: (input, { io }) =>
+    withRefusals(async () => {
+      const report = await readEncoded(input.report, 'attestation report', io, [attestationReport.size]);
+      const chain = await readChain(input, io);
+      if (chain.pek === undefined)
+        throw new InvalidArgumentError('chain', 'holds no PEK certificate, which signs reports');
+      const platform = input.allowUnverified
+        ? undefined
+        : await verifyPlatformChain(chain, {
+            roots: await trustedRoots(input.root, io),
+            owner: await readOwner(input.oca, io),
+          });
+      const verified = await verifyAttestationReport(report, p384KeyOf(chain.pek), {
+        mnonce: input.mnonce,
+        ...(input.launchDigest === undefined ? {} : { expectedDigest: input.launchDigest }),
+        ...(input.policy === undefined ? {} : { policy: input.policy }),
+      });
+      return appraisalResult(joined(platform, verified));
+    }),
 });
 
 /** The report is only worth what its platform is: both sets of checks, one verdict. */

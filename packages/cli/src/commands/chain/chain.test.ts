@@ -70,8 +70,8 @@ describeWithVectors('chain, on the real Naples platform', () => {
       const path = file(name, changed);
       const words = leaves.map((leaf) => (leaf.endsWith(name) ? path : leaf));
       const { exit, stdout } = await run(['chain', 'verify', ...words, ...authorities]);
-      expect([1, 2], `${name} ${offset}`).toContain(exit);
-      if (exit === 1) expect(stdout).toMatch(/^refused: platform certificate chain\n\n {2}failed: /);
+      expect(exit, `${name} ${offset}`).toBe(1);
+      expect(stdout).toMatch(/^refused: platform certificate.*\n\n {2}failed: /);
     }
   });
 

@@ -1,5 +1,5 @@
 import { InvalidArgumentError, type PlatformChain, verifyPlatformChain } from '@vouchsafe/sev';
-import { appraisalResult } from '../../frame/appraisal.js';
+import { appraisalResult, withRefusals } from '../../frame/appraisal.js';
 import { command } from '../../frame/command.js';
 import { readInput } from '../../frame/files.js';
 import { argumentList, path, text } from '../../frame/options.js';
@@ -26,20 +26,21 @@ export const verify = command({
     },
     { line: 'chain verify certs_export.zip', explains: 'sev-tool’s export, which holds ASK and ARK' },
   ],
-  async run(input, { io, progress }) {
-    if (input.kds !== undefined) progress.step(`asking ${input.kds}`);
-    const chain = await readChain(input, io);
-    const owner = await readOwner(input.oca, io);
-    const exportedCek =
-      input.exportedCek === undefined ? undefined : await readInput(input.exportedCek, 'exported CEK', io);
-    const appraisal = await verifyPlatformChain(chain, {
-      roots: await trustedRoots(input.root, io),
-      owner,
-      exportedCek,
-      minimumApi: readApi(input.minimumApi),
-    });
-    return appraisalResult(appraisal, { json: { certificates: presentIn(chain) } });
-  },
+  run: (input, { io, progress }) =>
+    withRefusals(async () => {
+      if (input.kds !== undefined) progress.step(`asking ${input.kds}`);
+      const chain = await readChain(input, io);
+      const owner = await readOwner(input.oca, io);
+      const exportedCek =
+        input.exportedCek === undefined ? undefined : await readInput(input.exportedCek, 'exported CEK', io);
+      const appraisal = await verifyPlatformChain(chain, {
+        roots: await trustedRoots(input.root, io),
+        owner,
+        exportedCek,
+        minimumApi: readApi(input.minimumApi),
+      });
+      return appraisalResult(appraisal, { json: { certificates: presentIn(chain) } });
+    }),
 });
 
 const presentIn = (chain: PlatformChain) =>

@@ -1,0 +1,104 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { binary } from './process.js';
+
+/** Pages of documentation whose `console` blocks are run and compared with what they show. */
+
+export interface ConsoleStep {
+  /** The shell command, without its `$`. One that ends in `&` stays until the page is done. */
+  readonly command: string;
+  /** Line in the page, from 1. */
+  readonly line: number;
+  readonly output: string;
+  readonly exit: number;
+}
+
+/** The steps of all `console` blocks of a page, in order. */
+export function readConsolePage(page: string): ConsoleStep[] {
+  const steps: { command: string; line: number; output: string[]; exit: number }[] = [];
+  let inside = false;
+  for (const [at, line] of page.split('\n').entries()) {
+    if (line.startsWith('```')) inside = !inside && line === '```console';
+    else if (inside && line.startsWith('$ '))
+      steps.push({ command: line.slice(2), line: at + 1, output: [], exit: 0 });
+    else if (inside) {
+      const status = /^\[exit status (\d+)\]$/.exec(line)?.[1];
+      const step = steps.at(-1);
+      if (step === undefined) throw new Error(`line ${at + 1}: output before any command`);
+      if (status === undefined) step.output.push(line);
+      else step.exit = Number(status);
+    }
+  }
+  return steps.map((step) => ({ ...step, output: step.output.join('\n') }));
+}
+
+/** What the page shows as a pattern: `…` stands for the rest of a word or line and, alone on its line, for any lines. */
+export function outputPattern(output: string): RegExp {
+  const lines = output.split('\n').map((line) =>
+    line === '…'
+      ? '(?:[^\\n]*\\n)*?'
+      : `${line
+          .split('…')
+          .map((part) => part.replace(/[.*+?^${}()|[\]\\]/g, '\\$&').replaceAll(/ {2,}/g, ' {2,}'))
+          .join('[^\\n]*')}\\n`,
+  );
+  return new RegExp(output === '' ? '^$' : `^${lines.join('')}$`);
+}
+
+export interface StepOutcome {
+  readonly exit: number;
+  readonly output: string;
+}
+
+/** A shell in a folder where `vouchsafe` is the built command. */
+export class ConsoleShell {
+  readonly #folder: string;
+  readonly #path: string;
+  readonly #servers: ChildProcess[] = [];
+
+  constructor(folder: string) {
+    this.#folder = join(folder, 'work');
+    mkdirSync(this.#folder);
+    const programs = join(folder, 'bin');
+    mkdirSync(programs);
+    writeFileSync(join(programs, 'vouchsafe'), `#!/bin/sh\nexec "${process.execPath}" "${binary}" "$@"\n`);
+    chmodSync(join(programs, 'vouchsafe'), 0o755);
+    this.#path = `${programs}:${process.env['PATH'] ?? ''}`;
+  }
+
+  /** Runs one step to its end or, for a server, until it has said that it is ready. */
+  run(command: string): Promise<StepOutcome> {
+    const server = command.endsWith(' &');
+    const child = spawn('sh', ['-c', server ? `exec ${command.slice(0, -2)}` : `(${command}) 2>&1`], {
+      cwd: this.#folder,
+      env: { PATH: this.#path, HOME: this.#folder },
+      stdio: ['ignore', 'pipe', server ? 'ignore' : 'inherit'],
+    });
+    if (server) this.#servers.push(child);
+    return new Promise((resolve, reject) => {
+      let output = '';
+      child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+        if (server && output.endsWith('\n')) resolve({ exit: 0, output: firstLine(output) });
+      });
+      child.on('error', reject);
+      child.on('close', (status) => resolve({ exit: status ?? -1, output }));
+    });
+  }
+
+  /** Ends the servers that are still there. */
+  async close(): Promise<void> {
+    await Promise.all(
+      this.#servers.map((child) => {
+        if (child.exitCode !== null || child.signalCode !== null) return undefined;
+        const gone = new Promise((resolve) => child.once('exit', resolve));
+        child.kill();
+        return gone;
+      }),
+    );
+  }
+}
+
+/** A server may say more than its first line while it is being read. */
+const firstLine = (output: string) => output.slice(0, output.indexOf('\n') + 1);
