@@ -1,5 +1,6 @@
 import {
   existsSync,
+  linkSync,
   lstatSync,
   mkdirSync,
   readdirSync,
@@ -218,8 +219,11 @@ describe('a folder of secrets', () => {
     const machine = machineOf(given);
     const folder = join(temporaryFolder(), 'coco');
     const store = await materialise(await openMemorySecretStore(machine.view), folder);
+    const link = join(temporaryFolder(), 'link');
+    linkSync(join(folder, guids[0]), link);
     await store.unlink(guids[0]);
     expect(existsSync(join(folder, guids[0]))).toBe(false);
+    expect(readFileSync(link)).toEqual(Buffer.alloc(given[0]!.data.length));
     expect(isZero(machine.memory(secretArea.base + 40, given[0]!.data.length))).toBe(true);
   });
 
