@@ -99,6 +99,10 @@ export class Workbench {
       child.on('error', fail);
       child.on('exit', (code) => {
         clearTimeout(timer);
+        if (!existsSync(vitest)) {
+          fail(new Error(`${this.#folder} was removed while it was in use: this result says nothing`));
+          return;
+        }
         done(late ? 'timeout' : code === 0 ? 'survived' : 'noticed');
       });
     });
