@@ -203,6 +203,11 @@ describe('values that cannot be written are the caller’s mistake', () => {
   });
 });
 
+test('a name that is none is answered with those that are', () => {
+  const build = () => outer.build({ ...values, colour: 'toString' as 'RED' });
+  expect(build).toThrow('a colour: "toString" is not one of RED, GREEN, BLUE');
+});
+
 describe('a declaration', () => {
   const options = { name: 'broken', size: 8, source: 'test' };
 

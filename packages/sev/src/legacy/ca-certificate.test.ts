@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from 'vitest';
-import { concat, toHex } from '../bytes.js';
+import { concat, fromHex, toHex } from '../bytes.js';
 import { InvalidArgumentError, MalformedError } from '../errors.js';
 import { type CaKey, generateCaKey, makeCaCertificate, signAsCa } from '../testing/development-platform.js';
 import { describeWithVectors, jsonVector, vectors } from '../testing/vectors.js';
@@ -155,6 +155,8 @@ describe('roots', () => {
     const make = (keyId: Uint8Array, usage: 'ARK' | 'ASK' = 'ARK') =>
       makeCaCertificate({ keyId, certifyingId: keyId, usage, key, signer: key }).raw;
     await expect(developmentPlatformRoot(make(new Uint8Array(16)))).rejects.toThrow(InvalidArgumentError);
+    const amdKeyId = fromHex(amdPlatformRoots[0]!.arkKeyId);
+    await expect(developmentPlatformRoot(make(amdKeyId))).rejects.toThrow('found AMD ARK, Naples');
     await expect(developmentPlatformRoot(make(developmentKeyId('ASK', 'naples')))).rejects.toThrow(
       InvalidArgumentError,
     );

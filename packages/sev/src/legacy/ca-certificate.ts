@@ -111,7 +111,6 @@ export async function isCaSignedBy(
   certificate: AmdCaCertificate,
   signer: AmdCaCertificate,
 ): Promise<boolean> {
-  if (certificate.modulusBits !== signer.modulusBits) return false;
   return verifyRsaPss(signer.publicKey, caHash(signer), caBody(certificate), certificate.signature);
 }
 
