@@ -33,3 +33,5 @@ export * from './legacy/secret-packet.js';
 export * from './legacy/session.js';
 export * from './legacy/status-codes.js';
 export * from './secret.js';
+export * from './snp/product-line.js';
+export * from './snp/tcb-version.js';

@@ -102,6 +102,10 @@ export function parserReaders(): Parser[] {
     own('parseHashesTable', structureSeed(sev.hashesTable), (bytes) => sev.parseHashesTable(bytes)),
     own('parseSecretTable', secretTableSeeds(), (bytes) => sev.parseSecretTable(bytes)),
     own('readSecretTableLength', secretTableSeeds(), (bytes) => sev.readSecretTableLength(bytes)),
+    own('parseTcbVersion', [new Uint8Array(8)], (bytes) => {
+      sev.formatTcb(sev.parseTcbVersion(bytes, 'milan'));
+      sev.formatTcb(sev.parseTcbVersion(bytes, 'turin'));
+    }),
     ofText('fromHex', ['', '00ff7aA0', '0123456789abcdef'], (text) => sev.fromHex(text)),
     ofText('fromBase64', ['', 'AAECAwQ=', 'AAEC\nAwQF\n'], (text) => sev.fromBase64(text)),
     ofText('guidToBytes', ['00112233-4455-6677-8899-aabbccddeeff'], (text) => sev.guidToBytes(text)),
