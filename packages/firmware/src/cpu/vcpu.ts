@@ -1,5 +1,5 @@
 import { GuestFault, type GuestProgram, type GuestRegisters, type GuestView } from '../guest-view.js';
-import type { VmExit } from '../mailbox.js';
+import type { SaveArea, VmExit } from '../mailbox.js';
 import { NestedPageFault } from './guest-memory.js';
 
 /** Access to the guest's memory under the mappings and the key of the present entry. */
@@ -10,17 +10,8 @@ export interface EnteredGuest {
   writeShared(guestAddress: number, bytes: Uint8Array): void;
 }
 
-/** Exits as the guest causes them; the processor adds what the host may see of the registers. */
-export type GuestExit =
-  | { readonly reason: 'vmgexit'; readonly ghcbGuestAddress: number }
-  | { readonly reason: 'ioio'; readonly port: number; readonly value: number }
-  | { readonly reason: 'hlt' }
-  | { readonly reason: 'shutdown' }
-  | { readonly reason: 'npf'; readonly guestAddress: number }
-  | Extract<VmExit, { reason: 'invalid' }>;
-
-/** Lengths of the instructions that leave, by which RIP moves on: REP VMMCALL, OUT DX, HLT. */
-const instructionLength = { vmgexit: 4, ioio: 1, hlt: 1, shutdown: 0, npf: 0, invalid: 0 } as const;
+/** Lengths of the instructions that leave, by which RIP moves on. */
+const instructionLength = { vmgexit: 4, out: 1, hlt: 1, none: 0 } as const;
 
 /**
  * One virtual CPU. The guest's program runs from the first entry; whenever it leaves, it waits until the host enters
@@ -31,10 +22,10 @@ export class Vcpu {
   readonly #program: GuestProgram | undefined;
   readonly #encryptedState: boolean;
   readonly #failed: (error: unknown) => void;
-  #ended: 'hlt' | 'shutdown' | undefined;
+  #ended: (() => VmExit) | undefined;
   #gone = false;
   #entered: EnteredGuest | undefined;
-  #leave: ((exit: GuestExit) => void) | undefined;
+  #leave: ((exit: VmExit) => void) | undefined;
   #resume: { readonly go: () => void; readonly fail: (fault: GuestFault) => void } | undefined;
 
   constructor(parts: {
@@ -52,10 +43,10 @@ export class Vcpu {
   }
 
   /** Lets the guest go on until it leaves. */
-  async enter(guest: EnteredGuest): Promise<GuestExit> {
+  async enter(guest: EnteredGuest): Promise<VmExit> {
     if (this.#gone) return { reason: 'invalid', detail: 'the guest was taken away while it ran' };
-    if (this.#ended !== undefined) return { reason: this.#ended };
-    const exit = new Promise<GuestExit>((resolve) => {
+    if (this.#ended !== undefined) return this.#ended();
+    const exit = new Promise<VmExit>((resolve) => {
       this.#leave = resolve;
     });
     this.#entered = guest;
@@ -76,30 +67,38 @@ export class Vcpu {
   async #run(): Promise<void> {
     try {
       await this.#program?.(this.#view());
-      this.#end('hlt');
+      this.#end(() => this.#halted());
     } catch (error) {
       if (this.#gone) return;
       this.#failed(error);
-      this.#end('shutdown');
+      this.#end(() => ({ reason: 'shutdown' }));
     }
   }
 
-  #end(reason: 'hlt' | 'shutdown'): void {
-    this.#ended = reason;
+  #end(exit: () => VmExit): void {
+    this.#ended = exit;
     this.#entered = undefined;
-    this.#leave?.({ reason });
+    this.#leave?.(exit());
   }
 
-  #exit(exit: GuestExit): Promise<void> {
+  #halted(): VmExit {
+    return this.#encryptedState ? { reason: 'hlt' } : { reason: 'hlt', saveArea: this.#saveArea() };
+  }
+
+  #saveArea(): SaveArea {
+    return { rip: this.registers.rip, rax: this.registers.rax };
+  }
+
+  #exit(instruction: keyof typeof instructionLength, exit: () => VmExit): Promise<void> {
     this.#requireRunning();
-    this.registers.rip += instructionLength[exit.reason];
+    this.registers.rip += instructionLength[instruction];
     this.#entered = undefined;
     const resumed = new Promise<void>((go, fail) => {
       this.#resume = { go, fail };
     });
     // A program that does not wait for its own exits must not bring the machine's process down.
     resumed.catch(() => undefined);
-    this.#leave?.(exit);
+    this.#leave?.(exit());
     return resumed;
   }
 
@@ -117,7 +116,8 @@ export class Vcpu {
         return attempt(this.#requireRunning());
       } catch (error) {
         if (!(error instanceof NestedPageFault)) throw error;
-        await this.#exit({ reason: 'npf', guestAddress: error.guestAddress });
+        const { guestAddress } = error;
+        await this.#exit('none', () => ({ reason: 'npf', guestAddress }));
       }
     }
   }
@@ -137,16 +137,16 @@ export class Vcpu {
       writeShared: (address, bytes) => this.#access((guest) => guest.writeShared(address, bytes)),
       vmgexit: async (ghcbGuestAddress) => {
         only(true, 'VMGEXIT');
-        await this.#exit({ reason: 'vmgexit', ghcbGuestAddress });
+        await this.#exit('vmgexit', () => ({ reason: 'vmgexit', ghcbGuestAddress }));
       },
       out: async (port, value) => {
         only(false, 'OUT');
-        await this.#exit({ reason: 'ioio', port, value });
+        await this.#exit('out', () => ({ reason: 'ioio', saveArea: this.#saveArea(), port, value }));
       },
-      halt: () => this.#exit({ reason: 'hlt' }),
-      shutdown: () => {
+      halt: async () => this.#exit('hlt', () => this.#halted()),
+      shutdown: async () => {
         this.#requireRunning();
-        this.#end('shutdown');
+        this.#end(() => ({ reason: 'shutdown' }));
         return new Promise<never>(() => undefined);
       },
     };

@@ -399,6 +399,20 @@ describe('guest programs', () => {
     expect(await attempt).toMatchObject({ code: 'guest-fault', fault: 'not-running' });
   });
 
+  it('leave once at a time', async () => {
+    let second: Promise<unknown> | undefined;
+    const { hypervisor, control } = await launched('sev', async (view) => {
+      const first = view.halt();
+      second = view.out(1, 1).catch((error: unknown) => error);
+      await first;
+    });
+    expect(await hypervisor.host.enter(control)).toEqual({
+      reason: 'hlt',
+      saveArea: { rip: 0xfff1, rax: 0n },
+    });
+    expect(await second).toMatchObject({ fault: 'not-running' });
+  });
+
   it.each(['DECOMMISSION', 'SHUTDOWN', 'close'] as const)('lose their machine with %s', async (how) => {
     const ended: unknown[] = [];
     const { machine, hypervisor, handle, control } = await launched('sev', async (view) => {

@@ -1,13 +1,13 @@
 import { vmsa } from '@vouchsafe/sev';
 import type { GuestProgram, GuestRegisters } from '../guest-view.js';
-import type { SaveArea, VirtualMachineControl, VmExit } from '../mailbox.js';
+import type { VirtualMachineControl, VmExit } from '../mailbox.js';
 import { isInside, overlap } from '../memory/dram.js';
 import { decryptMemory, encryptMemory } from '../memory/encryption.js';
 import { isVmsaIntact, refreshVmsa, setWord, wordAt } from '../memory/vmsa-integrity.js';
 import type { GuestContext } from '../processor/guest-contexts.js';
 import type { Processor } from '../processor/processor.js';
 import { readGuest, writeGuest } from './guest-memory.js';
-import { type EnteredGuest, type GuestExit, Vcpu } from './vcpu.js';
+import { type EnteredGuest, Vcpu } from './vcpu.js';
 
 /** Where every x86 CPU begins: the last 16 bytes below 4 GiB. */
 const resetVector = 0xffff_fff0;
@@ -75,9 +75,7 @@ export class Cores {
     const { registers } = vcpu;
     registers.rip = control.saveArea?.rip ?? registers.rip;
     registers.rax = control.saveArea?.rax ?? registers.rax;
-    const exit = await this.#run(guest, vcpu, control);
-    const saveArea: SaveArea = { rip: registers.rip, rax: registers.rax };
-    return exit.reason === 'ioio' || exit.reason === 'hlt' ? { ...exit, saveArea } : withoutRegisters(exit);
+    return this.#run(guest, vcpu, control);
   }
 
   async #enterEncrypted(guest: GuestContext, control: VirtualMachineControl): Promise<VmExit> {
@@ -94,16 +92,15 @@ export class Cores {
     const vcpu = this.#vcpu(guest, range.address, startsAtResetVector(page));
     loadRegisters(page, vcpu.registers);
     const exit = await this.#run(guest, vcpu, control);
-    if (guest.memoryKey.isZeroed || this.#options.processor.current !== current)
-      return withoutRegisters(exit);
+    if (guest.memoryKey.isZeroed || this.#options.processor.current !== current) return exit;
     saveRegisters(vcpu.registers, page);
     refreshVmsa(page, trusted);
     memory.write(range.address, encryptMemory(guest.memoryKey, range.address, page));
     page.fill(0);
-    return withoutRegisters(exit);
+    return exit;
   }
 
-  #run(guest: GuestContext, vcpu: Vcpu, control: VirtualMachineControl): Promise<GuestExit> {
+  #run(guest: GuestContext, vcpu: Vcpu, control: VirtualMachineControl): Promise<VmExit> {
     const { memory, current } = this.#options.processor;
     const space = { memory, nestedPages: control.nestedPages, trusted: current?.trusted?.range };
     guest.hasRun = true;
@@ -134,11 +131,6 @@ export class Cores {
 
 const invalid = (detail: string): VmExit => ({ reason: 'invalid', detail });
 const alreadyRunning = invalid('the vCPU is running already');
-
-function withoutRegisters(exit: GuestExit): VmExit {
-  if (exit.reason === 'ioio') throw new TypeError('a SEV-ES guest leaves with VMGEXIT only');
-  return exit;
-}
 
 function startsAtResetVector(page: Uint8Array): boolean {
   const { cs, rip } = vmsa.parse(page);

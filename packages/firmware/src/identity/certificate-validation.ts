@@ -36,11 +36,12 @@ export async function validateCertificate(
 ): Promise<CertificateVerdict> {
   if (!(await isSigned(bytes, signer))) return 'BAD_SIGNATURE';
   const certificate = tryParse(() => parseSevCertificate(bytes));
-  const parent = tryParse(() => parseSevCertificate(signer));
-  if (certificate === undefined || parent === undefined) return 'INVALID_CERTIFICATE';
+  if (certificate === undefined) return 'INVALID_CERTIFICATE';
   if (!isP384Key(certificate.publicKey) || !(await isOnP384(certificate.publicKey)))
     return 'INVALID_CERTIFICATE';
-  const allowed = mayBeSignedBy[certificate.usage]?.includes(parent.usage) ?? false;
+  const signers = mayBeSignedBy[certificate.usage] ?? [];
+  const signerUsage = wordAt(signer, sevCertificate.offsetOf('usage'));
+  const allowed = signers.some((usage) => keyUsages[usage] === signerUsage);
   return allowed ? certificate : 'INVALID_CERTIFICATE';
 }
 

@@ -171,6 +171,15 @@ describe('PEK_CERT_IMPORT', () => {
       },
     ],
     [
+      'a PEK of an unknown version, properly signed',
+      'INVALID_CERTIFICATE',
+      async () => {
+        const pek = request.slice();
+        pek[0] = 2;
+        return [await signRaw(pek, owner), await selfSigned(owner)];
+      },
+    ],
+    [
       'an owner’s certificate that is a PEK',
       'INVALID_CERTIFICATE',
       async () => {
