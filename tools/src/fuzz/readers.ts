@@ -5,6 +5,7 @@ import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
 import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
 import type { Parser } from './run.js';
+import { snpReportSeeds } from './snp-seeds.js';
 import { acceptedBytes } from './structure-seeds.js';
 
 /** Every structure that is declared with the codec, read from bytes. Seeds come from the declaration. */
@@ -106,6 +107,14 @@ export function parserReaders(): Parser[] {
       sev.formatTcb(sev.parseTcbVersion(bytes, 'milan'));
       sev.formatTcb(sev.parseTcbVersion(bytes, 'turin'));
     }),
+    own('parseSnpReport', snpReportSeeds(), (bytes) => sev.parseSnpReport(bytes)),
+    own('parseSnpGuestPolicy', [Uint8Array.of(0, 0, 3)], (bytes) => {
+      sev.explainSnpPolicy(sev.parseSnpGuestPolicy(wordOf(bytes)).word);
+    }),
+    own('parseSnpPlatformInfo', [Uint8Array.of(0x65)], (bytes) => sev.parseSnpPlatformInfo(wordOf(bytes))),
+    own('parseSignerInfo', [Uint8Array.of(4, 0, 0, 0)], (bytes) =>
+      sev.parseSignerInfo(Number(BigInt.asUintN(40, wordOf(bytes)))),
+    ),
     ofText('fromHex', ['', '00ff7aA0', '0123456789abcdef'], (text) => sev.fromHex(text)),
     ofText('fromBase64', ['', 'AAECAwQ=', 'AAEC\nAwQF\n'], (text) => sev.fromBase64(text)),
     ofText('guidToBytes', ['00112233-4455-6677-8899-aabbccddeeff'], (text) => sev.guidToBytes(text)),
