@@ -25,14 +25,12 @@ export interface VekRules {
   readonly serial: bigint;
 }
 
-/** A trust anchor, as data: one ARK of one product line, and what the rules under it are. */
-export interface EndorsementRoot {
+/** The rules of one product line, whose certificates one ARK signs. */
+export interface EndorsementRules {
   /** `AMD, Milan` or `Vouchsafe Development, Milan`. */
   readonly name: string;
   readonly kind: 'amd' | 'development';
   readonly line: ProductLine;
-  /** SHA-256 of the ARK's certificate in DER, lower-case hexadecimal. */
-  readonly arkSha256: string;
   /** Of every certificate and revocation list. */
   readonly signatureAlgorithm: RsaPssAlgorithm;
   /** Of every authority's RSA key. */
@@ -42,10 +40,22 @@ export interface EndorsementRoot {
   readonly veks: Readonly<Record<VekKind, VekRules>>;
 }
 
+/** A trust anchor, as data: one ARK, and the rules under it. */
+export interface EndorsementRoot extends EndorsementRules {
+  /** SHA-256 of the ARK's certificate in DER, lower-case hexadecimal. */
+  readonly arkSha256: string;
+}
+
 export interface AuthorityIdentity {
   readonly kind: 'amd' | 'development';
   readonly line: ProductLine;
   readonly role: AuthorityRole;
+}
+
+/** The rules that the first name which claims to be an authority's would be held to; undefined where none does. */
+export function claimedRules(names: readonly (readonly NameAttribute[])[]): EndorsementRules | undefined {
+  const [claim] = names.flatMap((name) => authorityIdentity(name) ?? []);
+  return claim === undefined ? undefined : endorsementRules(claim.kind, claim.line);
 }
 
 /** Who a name says it is: a claim, until signature and root have been checked. */
@@ -94,14 +104,10 @@ function authorityName(kind: 'amd' | 'development', line: ProductLine, role: Aut
 }
 
 /**
- * The rules of a product line under one ARK. AMD's ASKs may sign certificates and no lists: revocation is the ARK's.
+ * The rules of a product line. AMD's ASKs may sign certificates and no lists: revocation is the ARK's.
  * Source: AMD's certificates.
  */
-export function endorsementRoot(
-  kind: 'amd' | 'development',
-  line: ProductLine,
-  arkSha256: string,
-): EndorsementRoot {
+export function endorsementRules(kind: 'amd' | 'development', line: ProductLine): EndorsementRules {
   const authority = (role: AuthorityRole): AuthorityRules => ({
     subject: authorityName(kind, line, role),
     keyUsages: role === 'ARK' ? ['keyCertSign', 'cRLSign'] : ['keyCertSign'],
@@ -113,7 +119,6 @@ export function endorsementRoot(
     name: `${{ amd: 'AMD', development: 'Vouchsafe Development' }[kind]}, ${line}`,
     kind,
     line,
-    arkSha256,
     signatureAlgorithm: amdSignatureAlgorithm,
     modulusBits: 4096,
     exponent: 65537,

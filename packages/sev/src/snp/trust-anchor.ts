@@ -4,13 +4,22 @@ import { InvalidArgumentError } from '../errors.js';
 import { parseCertificate, type X509Certificate } from '../x509/certificate.js';
 import { nameText } from '../x509/name.js';
 import { publicKeyText, rsaKeyText } from '../x509/public-key.js';
-import { authorityIdentity, type EndorsementRoot, endorsementRoot } from './endorsement-rules.js';
+import { authorityIdentity, type EndorsementRoot, endorsementRules } from './endorsement-rules.js';
 
 /** AMD's roots. Fingerprints: computed from the certificates of AMD's key distribution service. */
 export const amdEndorsementRoots: readonly EndorsementRoot[] = [
-  endorsementRoot('amd', 'Milan', '69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd'),
-  endorsementRoot('amd', 'Genoa', '4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1'),
-  endorsementRoot('amd', 'Turin', '1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a'),
+  {
+    ...endorsementRules('amd', 'Milan'),
+    arkSha256: '69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd',
+  },
+  {
+    ...endorsementRules('amd', 'Genoa'),
+    arkSha256: '4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1',
+  },
+  {
+    ...endorsementRules('amd', 'Turin'),
+    arkSha256: '1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a',
+  },
 ];
 
 /**
@@ -29,14 +38,14 @@ export async function developmentEndorsementRoot(arkDer: Uint8Array): Promise<En
       },
     );
   }
-  const root = endorsementRoot('development', identity.line, await certificateFingerprint(ark));
-  const expected = rsaKeyText(root.modulusBits, root.exponent);
+  const rules = endorsementRules('development', identity.line);
+  const expected = rsaKeyText(rules.modulusBits, rules.exponent);
   if (publicKeyText(ark.publicKey) !== expected)
     throw new InvalidArgumentError(
       'development root',
       `expected ${expected}, found ${publicKeyText(ark.publicKey)}`,
     );
-  return root;
+  return { ...rules, arkSha256: await certificateFingerprint(ark) };
 }
 
 /** SHA-256 of a certificate in DER, lower-case hexadecimal: what roots are pinned by. */

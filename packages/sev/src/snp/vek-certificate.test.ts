@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { toHex } from '../bytes.js';
 import { describeWithVectors, jsonVector, vectors } from '../testing/vectors.js';
 import { readCertificates } from '../x509/files.js';
