@@ -73,7 +73,7 @@ function hostMemory(memory: PhysicalMemory, processor: Processor): HostMemory {
   const requireReachable = (address: number, length: number) => {
     const range = { address, length };
     if (!isInside(memory, range)) throw new InvalidArgumentError('address', 'lies beyond the end of memory');
-    if (overlap(processor.current?.trusted?.range, range)) {
+    if (overlap(processor.current?.trusted.range, range)) {
       throw new InvalidArgumentError(
         'address',
         'lies in the trusted memory region, which the host gave away at INIT',

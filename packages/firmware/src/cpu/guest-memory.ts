@@ -18,7 +18,7 @@ export interface GuestMemory {
   readonly memory: PhysicalMemory;
   readonly nestedPages: readonly NestedMapping[];
   /** Not even a guest's pages may lie here. */
-  readonly trusted: MemoryRange | undefined;
+  readonly trusted: MemoryRange;
 }
 
 export function readGuest(

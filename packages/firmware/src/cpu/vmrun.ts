@@ -79,12 +79,11 @@ export class Cores {
   }
 
   async #enterEncrypted(guest: GuestContext, control: VirtualMachineControl): Promise<VmExit> {
-    const { memory, current } = this.#options.processor;
-    const trusted = current?.trusted;
+    const { memory, session } = this.#options.processor;
+    const { trusted } = session;
     const range = { address: control.vmsaAddress ?? 0, length: vmsa.size };
     const usable = range.address % vmsa.size === 0 && isInside(memory, range);
-    if (!usable || trusted === undefined || overlap(trusted.range, range))
-      return invalid('the VMSA lies nowhere');
+    if (!usable || overlap(trusted.range, range)) return invalid('the VMSA lies nowhere');
     if (this.#vcpus.get(guest)?.get(range.address)?.isRunning === true) return alreadyRunning;
 
     const page = decryptMemory(guest.memoryKey, range.address, memory.read(range.address, range.length));
@@ -92,7 +91,7 @@ export class Cores {
     const vcpu = this.#vcpu(guest, range.address, startsAtResetVector(page));
     loadRegisters(page, vcpu.registers);
     const exit = await this.#run(guest, vcpu, control);
-    if (guest.memoryKey.isZeroed || this.#options.processor.current !== current) return exit;
+    if (guest.memoryKey.isZeroed || this.#options.processor.current !== session) return exit;
     saveRegisters(vcpu.registers, page);
     refreshVmsa(page, trusted);
     memory.write(range.address, encryptMemory(guest.memoryKey, range.address, page));
@@ -101,8 +100,8 @@ export class Cores {
   }
 
   #run(guest: GuestContext, vcpu: Vcpu, control: VirtualMachineControl): Promise<VmExit> {
-    const { memory, current } = this.#options.processor;
-    const space = { memory, nestedPages: control.nestedPages, trusted: current?.trusted?.range };
+    const { memory, session } = this.#options.processor;
+    const space = { memory, nestedPages: control.nestedPages, trusted: session.trusted.range };
     guest.hasRun = true;
     const entered: EnteredGuest = {
       readPrivate: (address, length) => readGuest(space, guest.memoryKey, address, length),

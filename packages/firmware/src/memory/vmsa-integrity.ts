@@ -24,9 +24,7 @@ export function refreshVmsa(page: Uint8Array, trusted: TrustedMemory): void {
 
 /** Whether the page is the latest that the processor recorded in the slot it names. */
 export function isVmsaIntact(page: Uint8Array, trusted: TrustedMemory): boolean {
-  const slot = wordAt(page, 'integrityAddress');
-  if (slot > BigInt(Number.MAX_SAFE_INTEGER)) return false;
-  return trusted.read(Number(slot)) === integrityOf(page);
+  return trusted.read(Number(wordAt(page, 'integrityAddress'))) === integrityOf(page);
 }
 
 /** Eight bytes: the CRC, and a bit that tells an empty slot from a recorded zero. */

@@ -48,7 +48,7 @@ export async function decommission(processor: Processor, request: HostSnapshot):
   const { handle } = request.command(decommissionBuffer);
   const { guests, trusted } = processor.session;
   guests.remove(guests.admit('DECOMMISSION', handle));
-  trusted?.release(handle);
+  trusted.release(handle);
 }
 
 /** A handle that nobody has is answered, with state UNINIT. */

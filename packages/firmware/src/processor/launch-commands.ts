@@ -83,7 +83,6 @@ export async function launchUpdateVmsa(processor: Processor, request: HostSnapsh
   const guest = guests.admit('LAUNCH_UPDATE_VMSA', command.handle);
   requireGranules(command.address, command.length);
   refuseUnless(command.length === vmsa.size, 'INVALID_LENGTH');
-  refuseUnless(trusted !== undefined, 'UNSUPPORTED');
 
   const page = request.take(command.address, command.length);
   guest.measured.update(page);
@@ -232,7 +231,7 @@ async function openPacket(
     return await openSecretPacket({ ...packet, ...channelOf(guest), ...processor.api, measurement });
   } catch (error) {
     if (error instanceof PacketUnsupportedError) refuse('UNSUPPORTED');
-    if (error instanceof PacketRefusedError || error instanceof MalformedError) refuse('BAD_MEASUREMENT');
+    if (error instanceof PacketRefusedError) refuse('BAD_MEASUREMENT');
     throw error;
   }
 }

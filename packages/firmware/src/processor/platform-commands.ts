@@ -118,7 +118,7 @@ async function start(
   processor.begin({
     encryptedState: trusted !== undefined,
     identity,
-    trusted: trusted === undefined ? undefined : new TrustedMemory(processor.memory, trusted),
+    trusted: new TrustedMemory(processor.memory, trusted ?? { address: 0, length: 0 }),
   });
 }
 

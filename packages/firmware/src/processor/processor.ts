@@ -28,7 +28,8 @@ export type StoreLocation =
 /** What INIT sets up and SHUTDOWN forgets. */
 export interface Session {
   readonly encryptedState: boolean;
-  readonly trusted: TrustedMemory | undefined;
+  /** Of length 0 without SEV-ES. */
+  readonly trusted: TrustedMemory;
   readonly guests: GuestContexts;
   readonly asids: AsidTable;
   identity: PlatformIdentity;
@@ -109,7 +110,7 @@ export class Processor {
     const rule = stateTable[name];
     if (rule.since !== undefined && !apiAtLeast(this.profile.api, rule.since)) return 'INVALID_COMMAND';
     if (!rule.platform.includes(this.state)) return 'INVALID_PLATFORM_STATE';
-    const request = new HostSnapshot(this.memory, this.#session?.trusted?.range, bufferAddress);
+    const request = new HostSnapshot(this.memory, this.#session?.trusted.range, bufferAddress);
     try {
       await commandHandlers[name](this, request);
       return 'SUCCESS';
