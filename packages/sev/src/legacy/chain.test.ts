@@ -224,9 +224,9 @@ describe('hostile hosts', () => {
   });
 
   test('firmware that is too old', async () => {
-    await expectRefusal({}, ['chain.pek.api'], { minimumApi: { major: 0, minor: 25 } });
-    await expectRefusal({}, ['chain.pek.api'], { minimumApi: { major: 1, minor: 0 } });
-    requireAccepted(await verify({}, { minimumApi: { major: 0, minor: 24 } }));
+    await expectRefusal({}, ['chain.pek.api'], { minimumApi: { apiMajor: 0, apiMinor: 25 } });
+    await expectRefusal({}, ['chain.pek.api'], { minimumApi: { apiMajor: 1, apiMinor: 0 } });
+    requireAccepted(await verify({}, { minimumApi: { apiMajor: 0, apiMinor: 24 } }));
   });
 });
 
@@ -411,7 +411,7 @@ describe('what is missing', () => {
   } as const;
 
   test.each(Object.entries(needs))('without %s its checks fail and say how to get it', async (role, ids) => {
-    const options = { owner: platform.oca.raw, minimumApi: { major: 0, minor: 17 } };
+    const options = { owner: platform.oca.raw, minimumApi: { apiMajor: 0, apiMinor: 17 } };
     const appraisal = await expectRefusal({ [role]: undefined }, ids, options);
     const check = appraisal.checks.find(({ found }) =>
       found?.startsWith(`no ${role.toUpperCase()} certificate`),

@@ -1,6 +1,7 @@
 import { type Appraisal, Appraiser } from '../appraisal/appraisal.js';
 import { equalBytes, toHex } from '../bytes.js';
 import { isOnP384 } from '../crypto/index.js';
+import { type ApiVersion, apiAtLeast, apiVersionText } from './api-version.js';
 import type { PlatformChain } from './bundle.js';
 import { type AmdCaCertificate, bodyDigest, isCaSignedBy } from './ca-certificate.js';
 import {
@@ -24,7 +25,7 @@ export interface PlatformChainOptions {
   /** The CEK (2084 bytes) as the chip exports it. Left out, one that came with the chain is used. */
   readonly exportedCek?: Uint8Array | undefined;
   /** Least API version of the firmware that made the PEK. */
-  readonly minimumApi?: { readonly major: number; readonly minor: number } | undefined;
+  readonly minimumApi?: ApiVersion | undefined;
 }
 
 /**
@@ -164,10 +165,9 @@ class ChainVerification {
       this.#appraiser.notAsked('chain.pek.api', 'any firmware will do, unless a least API version is given');
       return;
     }
-    await this.#check('chain.pek.api', ['pek'], `${minimum.major}.${minimum.minor} or later`, ({ pek }) => ({
-      passed:
-        pek.apiMajor > minimum.major || (pek.apiMajor === minimum.major && pek.apiMinor >= minimum.minor),
-      found: `${pek.apiMajor}.${pek.apiMinor}`,
+    await this.#check('chain.pek.api', ['pek'], `${apiVersionText(minimum)} or later`, ({ pek }) => ({
+      passed: apiAtLeast(pek, minimum),
+      found: apiVersionText(pek),
     }));
   }
 

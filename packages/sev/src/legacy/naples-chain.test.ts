@@ -49,7 +49,10 @@ describeWithVectors('the chain of a real Naples platform', () => {
   test('is accepted, and not merely authentic, when it meets what the owner expects', async () => {
     const chain = parseChainFiles(naples());
     const options = { roots: amdPlatformRoots, owner: chain.oca!.raw, exportedCek: chain.cek!.raw };
-    const appraisal = await verifyPlatformChain(chain, { ...options, minimumApi: { major: 0, minor: 16 } });
+    const appraisal = await verifyPlatformChain(chain, {
+      ...options,
+      minimumApi: { apiMajor: 0, apiMinor: 16 },
+    });
     expect(appraisal.checks.map(({ status }) => status)).toEqual(appraisal.checks.map(() => 'pass'));
     expect(verdict(appraisal).word).toBe('accepted');
   });

@@ -1,4 +1,9 @@
-import { InvalidArgumentError, type PlatformChain, verifyPlatformChain } from '@vouchsafe/sev';
+import {
+  type ApiVersion,
+  InvalidArgumentError,
+  type PlatformChain,
+  verifyPlatformChain,
+} from '@vouchsafe/sev';
 import { appraisalResult, withRefusals } from '../../frame/appraisal.js';
 import { command } from '../../frame/command.js';
 import { readInput } from '../../frame/files.js';
@@ -46,11 +51,11 @@ export const verify = command({
 const presentIn = (chain: PlatformChain) =>
   Object.entries(chain).flatMap(([role, certificate]) => (certificate === undefined ? [] : [role]));
 
-function readApi(given: string | undefined): { major: number; minor: number } | undefined {
+function readApi(given: string | undefined): ApiVersion | undefined {
   if (given === undefined) return undefined;
   const [, major, minor] = /^(\d{1,3})\.(\d{1,3})$/.exec(given) ?? [];
-  const version = { major: Number(major), minor: Number(minor) };
-  if (!(version.major <= 0xff && version.minor <= 0xff)) {
+  const version = { apiMajor: Number(major), apiMinor: Number(minor) };
+  if (!(version.apiMajor <= 0xff && version.apiMinor <= 0xff)) {
     throw new InvalidArgumentError(
       '--minimum-api',
       'expected two numbers up to 255 with a point between, such as 1.49',

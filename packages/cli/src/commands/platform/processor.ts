@@ -4,6 +4,7 @@ import {
   type Generation,
   generations,
   InvalidArgumentError,
+  sevCertificate,
   systemRandom,
   UnavailableError,
 } from '@vouchsafe/sev';
@@ -85,7 +86,9 @@ async function openDevice(device = '/dev/sev'): Promise<ManagedProcessor> {
     platform,
     async endorsement(kds) {
       const service = openKeyService({ url: kds });
-      const cek = await service.cek(await platform.chipId());
+      const { chain } = await platform.export();
+      const exported = chain.slice(-sevCertificate.size);
+      const cek = await service.cek(await platform.chipId(), { exported });
       return { cek, askArk: (await service.issuerOf(cek)).askArk };
     },
     close: async () => undefined,

@@ -93,7 +93,7 @@ async function describePlatform(
 
   const client = createKdsClient({ baseUrl: settings.keyService });
   await narrate.message('host', 'key service', 'GET the CEK of this chip id', chipId);
-  const cek = await client.cek(chipId);
+  const cek = await client.cek(chipId, { exported: chain.slice(-sevCertificate.size) });
   await narrate.message('key service', 'host', 'CEK, signed by the ASK', cek);
   const { generation, askArk: certificateAuthority } = await client.issuerOf(cek);
   await narrate.message('key service', 'host', `ASK and ARK of ${generation}`, certificateAuthority);
