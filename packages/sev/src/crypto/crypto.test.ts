@@ -43,6 +43,32 @@ describe('node:crypto and WebCrypto give the same', () => {
     await fc.assert(property, runs);
   });
 
+  test.each(hashes)('%s of many messages, in a chain and step by step', async (hash) => {
+    const many = Array.from({ length: 150 }, (_, i) => new Uint8Array(i).fill(i));
+    const once = (...parts: Uint8Array[]) =>
+      new Uint8Array(
+        createHash(hash)
+          .update(concat(...parts))
+          .digest(),
+      );
+    const chained = many.reduce((state, link) => once(state, link), many[7]!);
+    for (const [, port] of ports) {
+      expect(await port.digestEach(hash, many)).toEqual(many.map((each) => once(each)));
+      expect(await port.digestEach(hash, [])).toEqual([]);
+      expect(await port.digestChain(hash, many[7]!, many)).toEqual(chained);
+      expect(await port.digestChain(hash, many[7]!, [])).toEqual(many[7]);
+      const running = port.startDigest(hash);
+      running.update(many[1]!);
+      const branch = running.copy();
+      running.update(many[2]!);
+      branch.update(many[3]!);
+      expect(await running.copy().digest()).toEqual(once(many[1]!, many[2]!));
+      expect(await branch.digest()).toEqual(once(many[1]!, many[3]!));
+      running.update(many[4]!);
+      expect(await running.digest()).toEqual(once(many[1]!, many[2]!, many[4]!));
+    }
+  });
+
   test('HMAC, with a secret or with bytes as key', async () => {
     const property = fc.asyncProperty(sixteen, fc.array(anyBytes, { maxLength: 4 }), async (bytes, parts) => {
       const expected = createHmac('sha256', bytes)

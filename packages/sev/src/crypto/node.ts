@@ -7,6 +7,8 @@ import {
   createPublicKey,
   diffieHellman,
   generateKeyPair,
+  type Hash,
+  hash as hashAtOnce,
   type KeyObject,
   randomBytes,
   sign,
@@ -18,7 +20,14 @@ import { concat } from '../bytes.js';
 import { InvalidArgumentError } from '../errors.js';
 import { openSecret, Secret } from '../secret.js';
 import { base64url, p384Jwk, rsaJwk } from './jwk.js';
-import type { CryptoPort, KeyBytes, P384PrivateKey, P384PublicKey, RsaPublicKey } from './types.js';
+import type {
+  CryptoPort,
+  KeyBytes,
+  P384PrivateKey,
+  P384PublicKey,
+  RsaPublicKey,
+  RunningDigest,
+} from './types.js';
 
 const bytesOf = (key: KeyBytes): Uint8Array => (key instanceof Secret ? openSecret(key) : key);
 const plain = (bytes: Uint8Array): Uint8Array =>
@@ -70,12 +79,38 @@ function verifyAsync(
   });
 }
 
+function runningDigest(state: Hash): RunningDigest {
+  return {
+    update: (part) => void state.update(part),
+    copy: () => runningDigest(state.copy()),
+    digest: async () => plain(state.digest()),
+  };
+}
+
 const port: CryptoPort = {
   async digest(hash, ...parts) {
     const state = createHash(hash);
     for (const part of parts) state.update(part);
     return plain(state.digest());
   },
+
+  async digestEach(hash, messages) {
+    return messages.map((message) => plain(hashAtOnce(hash, message, 'buffer')));
+  },
+
+  async digestChain(hash, start, links) {
+    let state = start;
+    let block = new Uint8Array();
+    for (const link of links) {
+      if (block.length !== state.length + link.length) block = new Uint8Array(state.length + link.length);
+      block.set(state);
+      block.set(link, state.length);
+      state = hashAtOnce(hash, block, 'buffer');
+    }
+    return plain(state);
+  },
+
+  startDigest: (hash) => runningDigest(createHash(hash)),
 
   async hmacSha256(key, ...parts) {
     const state = createHmac('sha256', bytesOf(key));
@@ -145,6 +180,9 @@ const port: CryptoPort = {
 
 export const {
   digest,
+  digestEach,
+  digestChain,
+  startDigest,
   hmacSha256,
   aes128Ctr,
   generateP384,

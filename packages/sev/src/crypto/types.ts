@@ -35,8 +35,24 @@ export type RandomSource = (length: number) => Uint8Array;
 
 export type KeyBytes = Secret | Uint8Array;
 
+/** A digest that is not finished: what follows can be tried without hashing again what came before. */
+export interface RunningDigest {
+  /** Continues with `part`; the bytes must not change until the digest is taken. */
+  update(part: Uint8Array): void;
+  /** An independent one that has got as far. */
+  copy(): RunningDigest;
+  /** The digest so far; going on after it is allowed on a copy only. */
+  digest(): Promise<Uint8Array>;
+}
+
 export interface CryptoPort {
   digest(hash: HashName, ...parts: readonly Uint8Array[]): Promise<Uint8Array>;
+  /** The digest of each message by itself. */
+  digestEach(hash: HashName, messages: readonly Uint8Array[]): Promise<Uint8Array[]>;
+  /** Takes `links` in turn: the state, which is `start` at first, becomes the digest of state ‖ link. */
+  digestChain(hash: HashName, start: Uint8Array, links: readonly Uint8Array[]): Promise<Uint8Array>;
+  /** WebCrypto has no such thing: there, parts are kept, and every `digest` hashes them all. */
+  startDigest(hash: HashName): RunningDigest;
   hmacSha256(key: KeyBytes, ...parts: readonly Uint8Array[]): Promise<Uint8Array>;
   /** AES-128 in counter mode; the whole 16 bytes of `iv` are the initial counter block, incremented big-endian. */
   aes128Ctr(key: KeyBytes, iv: Uint8Array, data: Uint8Array): Promise<Uint8Array>;

@@ -2,7 +2,7 @@ import { concat } from '../bytes.js';
 import { InvalidArgumentError } from '../errors.js';
 import { openSecret, Secret } from '../secret.js';
 import { base64url, p384Jwk, rsaJwk } from './jwk.js';
-import type { CryptoPort, HashName, KeyBytes, P384PublicKey, RsaPublicKey } from './types.js';
+import type { CryptoPort, HashName, KeyBytes, P384PublicKey, RsaPublicKey, RunningDigest } from './types.js';
 
 const subtle = globalThis.crypto.subtle;
 const webHash = { sha256: 'SHA-256', sha384: 'SHA-384' } as const;
@@ -37,10 +37,38 @@ function publicKey(
   return found;
 }
 
+/** Digests asked for at once: enough to keep the browser's threads busy, few enough to hold their copies. */
+const inFlight = 64;
+
+function runningDigest(hash: HashName, parts: Uint8Array[]): RunningDigest {
+  return {
+    update: (part) => void parts.push(part),
+    copy: () => runningDigest(hash, [...parts]),
+    digest: () => port.digest(hash, ...parts),
+  };
+}
+
 const port: CryptoPort = {
   async digest(hash, ...parts) {
     return new Uint8Array(await subtle.digest(webHash[hash], own(concat(...parts))));
   },
+
+  async digestEach(hash, messages) {
+    const digests: Uint8Array[] = [];
+    for (let at = 0; at < messages.length; at += inFlight) {
+      const batch = messages.slice(at, at + inFlight).map((message) => port.digest(hash, message));
+      digests.push(...(await Promise.all(batch)));
+    }
+    return digests;
+  },
+
+  async digestChain(hash, start, links) {
+    let state: Uint8Array = start.slice();
+    for (const link of links) state = await port.digest(hash, state, link);
+    return state;
+  },
+
+  startDigest: (hash) => runningDigest(hash, []),
 
   async hmacSha256(key, ...parts) {
     const object = await subtle.importKey('raw', bytesOf(key), { name: 'HMAC', hash: 'SHA-256' }, false, [
@@ -128,6 +156,9 @@ function fromBase64url(text: string | undefined): Uint8Array {
 
 export const {
   digest,
+  digestEach,
+  digestChain,
+  startDigest,
   hmacSha256,
   aes128Ctr,
   generateP384,

@@ -12,6 +12,7 @@ export const firmwareFooterGuids = {
   secretArea: '4c2eb361-7d9b-4cc3-8081-127c90d3d294',
   hashTableArea: '7255371f-3a3b-4b04-927b-1da6efa8d454',
   sevMetadata: 'dc886566-984a-4798-a75e-5585a7bf67cc',
+  svsmInfo: 'a789a612-0597-4c4b-a49f-cbb1fe9d1ddd',
 } as const;
 
 const source = 'edk2 OvmfPkg/ResetVector/Ia16/ResetVectorVtf0.asm';
@@ -43,6 +44,11 @@ const metadataPointer = structure(
   { distance: u32(0, 'distance of the metadata from the end of the image', { unit: 'bytes' }) },
 );
 
+const svsmInfo = structure(
+  { name: 'SVSM info', size: 4, source: 'coconut-svsm/svsm Documentation; sev-snp-measure ovmf.py' },
+  { entry: u32(0, 'where the SVSM begins, from the start of its image', { unit: 'bytes' }) },
+);
+
 /** Guest memory that the firmware sets aside for the launch. */
 export interface LaunchArea {
   /** Guest physical address. */
@@ -67,6 +73,8 @@ export interface FirmwareFooter {
   readonly hashTableArea?: LaunchArea;
   /** What SEV-SNP has to prepare besides the image. */
   readonly sevMetadata?: FirmwareMetadata;
+  /** Where an SVSM begins, from the start of its image. Firmware has none. */
+  readonly svsmEntry?: number;
 }
 
 /** The reset vector: what a CPU executes first, after which nothing follows. */
@@ -96,12 +104,14 @@ export function parseFirmwareFooter(image: Uint8Array): FirmwareFooter {
   const secretArea = usable(readEntry(find(firmwareFooterGuids.secretArea), area));
   const hashTableArea = usable(readEntry(find(firmwareFooterGuids.hashTableArea), area));
   const metadata = readEntry(find(firmwareFooterGuids.sevMetadata), metadataPointer);
+  const svsmEntry = readEntry(find(firmwareFooterGuids.svsmInfo), svsmInfo)?.entry;
   return {
     entries: entries.map(({ guid, data }) => ({ guid, data })),
     ...(resetAddress ? { resetAddress } : {}),
     ...(secretArea === undefined ? {} : { secretArea }),
     ...(hashTableArea === undefined ? {} : { hashTableArea }),
     ...(metadata === undefined ? {} : { sevMetadata: readFirmwareMetadata(image, metadata.distance) }),
+    ...(svsmEntry === undefined ? {} : { svsmEntry }),
   };
 }
 

@@ -45,6 +45,11 @@ export interface FirmwareMetadata {
   readonly sections: readonly FirmwareMetadataSection[];
 }
 
+/** Where descriptor `index` begins in the image. */
+export function metadataDescriptorOffset(metadata: FirmwareMetadata, index: number): number {
+  return metadata.offset + metadataHeader.size + index * metadataDescriptor.size;
+}
+
 /**
  * Reads the SEV metadata of an OVMF image.
  * @param distance of its first byte from the end of the image

@@ -2,6 +2,7 @@ import { digest } from '../crypto/index.js';
 import { InvalidArgumentError } from '../errors.js';
 import { type FirmwareFooter, parseFirmwareFooter } from './firmware-footer.js';
 import { buildHashesTable, hashesTable } from './hashes-table.js';
+import { requireResetAddress, requireVcpuCount } from './vcpu-count.js';
 import { buildResetVmsa, type VmsaFpu, vmsa } from './vmsa.js';
 
 export interface LaunchDigestOptions {
@@ -20,6 +21,8 @@ export interface LaunchDigestOptions {
   readonly vcpuSignature?: number;
   /** SEV-ES: whether the host's KVM puts the FPU's reset values into the VMSA (about Linux 6.10 and later) or zeros. */
   readonly vmsaFpu?: VmsaFpu;
+  /** SEV-ES: SEV_FEATURES; 0 unless said otherwise. A host with debug register swapping has 0x20 there. */
+  readonly sevFeatures?: bigint;
   /** SEV-ES: VMSA pages of 4096 bytes to use instead, one for each vCPU, the boot CPU's first. */
   readonly vmsas?: readonly Uint8Array[];
 }
@@ -123,34 +126,12 @@ function vmsaParts(options: LaunchDigestOptions): LaunchDigestPart[] {
   });
 }
 
-/** Far above what KVM runs; without a bound a wrong number would fill the memory with pages. */
-const mostVcpus = 4096;
-
 function buildVmsas(options: LaunchDigestOptions): Uint8Array[] {
-  const { firmware, vcpus, vcpuSignature, vmsaFpu: fpu = 'set' } = options;
-  if (vcpus === undefined || !Number.isInteger(vcpus) || vcpus < 1 || vcpus > mostVcpus) {
-    throw new InvalidArgumentError(
-      'vCPUs',
-      `expected a number from 1 to ${mostVcpus}, found ${vcpus ?? 'none'}`,
-    );
-  }
-  if (vcpuSignature === undefined) {
-    throw new InvalidArgumentError('vCPU signature', 'the digest of a SEV-ES guest depends on it', {
-      hint: 'name the vCPU type, its signature, or family, model and stepping',
-    });
-  }
-  const boot = buildResetVmsa({ cpu: 'boot', vcpuSignature, fpu });
+  const { firmware, vcpuSignature, vmsaFpu: fpu, sevFeatures } = options;
+  const vcpus = requireVcpuCount(options.vcpus);
+  const boot = buildResetVmsa({ cpu: 'boot', vcpuSignature, fpu, sevFeatures });
   if (vcpus === 1) return [boot];
-  const { resetAddress } = parseFirmwareFooter(firmware);
-  if (resetAddress === undefined) {
-    throw new InvalidArgumentError(
-      'vCPUs',
-      'the firmware names no reset address for application CPUs: only one vCPU can start',
-      {
-        hint: 'use a firmware with a SEV-ES reset block, or one vCPU',
-      },
-    );
-  }
-  const application = buildResetVmsa({ cpu: 'application', resetAddress, vcpuSignature, fpu });
+  const resetAddress = requireResetAddress(parseFirmwareFooter(firmware));
+  const application = buildResetVmsa({ cpu: 'application', resetAddress, vcpuSignature, fpu, sevFeatures });
   return [boot, ...Array.from({ length: vcpus - 1 }, () => application)];
 }

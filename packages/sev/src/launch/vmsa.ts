@@ -1,6 +1,7 @@
 import { bytesField, nested, reserved, u8, u16, u32, u64 } from '../codec/fields.js';
 import { structure } from '../codec/structure.js';
 import { InvalidArgumentError } from '../errors.js';
+import { type VmmType, vmmProfileOf } from './vmm-types.js';
 
 const source =
   'AMD64 Architecture Programmer’s Manual volume 2, table B-4; linux arch/x86/include/asm/svm.h, sev_es_save_area';
@@ -156,54 +157,80 @@ export const vmsa = structure(
 export type VmsaFpu = 'set' | 'zero';
 
 export interface ResetVmsaOptions {
-  /** CPUID function 1, EAX; the vCPU starts with it in RDX. */
-  readonly vcpuSignature: number;
+  /** CPUID function 1, EAX. Under QEMU a vCPU starts with it in RDX; other VMMs do not need it. */
+  readonly vcpuSignature?: number | undefined;
   /** The boot CPU begins at the reset vector, the application CPUs where the firmware's footer says. */
   readonly cpu: 'boot' | 'application';
   /** From the firmware's SEV-ES reset block. Needed for application CPUs. */
-  readonly resetAddress?: number;
-  readonly fpu: VmsaFpu;
+  readonly resetAddress?: number | undefined;
+  /** Who launches; QEMU unless said otherwise. */
+  readonly vmmType?: VmmType | undefined;
+  /** As is usual for the VMM unless said otherwise. */
+  readonly fpu?: VmsaFpu | undefined;
   /** SEV_FEATURES; 0 for SEV-ES. */
-  readonly sevFeatures?: bigint;
+  readonly sevFeatures?: bigint | undefined;
 }
 
 const bootAddress = 0xfffffff0;
 
+/** What every VMM and every first program starts with. */
+export const commonReset = {
+  gdtr: { ...noSegment, limit: 0xffff },
+  idtr: { ...noSegment, limit: 0xffff },
+  ldtr: { ...noSegment, attrib: 0x82, limit: 0xffff },
+  efer: 0x1000n,
+  cr4: 0x40n,
+  dr7: 0x400n,
+  dr6: 0xffff0ff0n,
+  rflags: 2n,
+  xcr0: 1n,
+} as const;
+
 /**
- * The VMSA of a vCPU at reset as QEMU and KVM make it, 4096 bytes.
- * @throws InvalidArgumentError for an application CPU without a reset address, or a number that is too large
+ * The VMSA of a vCPU at reset as QEMU with KVM, or another VMM, makes it, 4096 bytes.
+ * @throws InvalidArgumentError for an application CPU without a reset address, no signature where it is measured, an
+ * unknown VMM type, or a number that is too large
  */
 export function buildResetVmsa(options: ResetVmsaOptions): Uint8Array {
-  const { vcpuSignature, fpu, sevFeatures = 0n } = options;
+  const { cpu, vmmType = 'QEMU', sevFeatures = 0n } = options;
+  const { attributes, gPat, rdx, ...profile } = vmmProfileOf(vmmType);
+  const { fpu = profile.fpu } = options;
   const address = startAddress(options);
-  const [cs, ip] = [address & 0xffff0000, address & 0xffff];
-  const flat = { selector: 0, attrib: 0x93, limit: 0xffff, base: 0n };
-  const table = { ...flat, attrib: 0 };
+  const data = { selector: 0, attrib: 0x93, limit: 0xffff, base: 0n };
   return vmsa.build({
-    es: flat,
-    cs: { selector: 0xf000, attrib: 0x9b, limit: 0xffff, base: BigInt(cs >>> 0) },
-    ss: flat,
-    ds: flat,
-    fs: flat,
-    gs: flat,
-    gdtr: table,
-    ldtr: { ...flat, attrib: 0x82 },
-    idtr: table,
-    tr: { ...flat, attrib: 0x8b },
-    efer: 0x1000n,
-    cr4: 0x40n,
+    ...commonReset,
+    es: data,
+    cs: {
+      selector: 0xf000,
+      attrib: cpu === 'boot' ? attributes.bootCs : attributes.applicationCs,
+      limit: 0xffff,
+      base: BigInt((address & 0xffff0000) >>> 0),
+    },
+    ss: { ...data, attrib: attributes.ss },
+    ds: data,
+    fs: data,
+    gs: data,
+    tr: { ...data, attrib: attributes.tr },
     cr0: 0x10n,
-    dr7: 0x400n,
-    dr6: 0xffff0ff0n,
-    rflags: 2n,
-    rip: BigInt(ip),
-    gPat: 0x0007040600070406n,
-    rdx: BigInt(vcpuSignature),
+    rip: BigInt(address & 0xffff),
+    gPat,
+    rdx: BigInt(rdx === 'signature' ? requireSignature(options) : rdx),
     sevFeatures,
-    xcr0: 1n,
     mxcsr: fpu === 'set' ? 0x1f80 : 0,
     x87Fcw: fpu === 'set' ? 0x37f : 0,
   });
+}
+
+function requireSignature({ vcpuSignature }: ResetVmsaOptions): number {
+  if (vcpuSignature === undefined) {
+    throw new InvalidArgumentError('vCPU signature', 'the digest of this guest depends on it', {
+      hint: 'name the vCPU type, its signature, or family, model and stepping',
+    });
+  }
+  if (!Number.isInteger(vcpuSignature) || vcpuSignature < 0 || vcpuSignature > 0xffff_ffff) {
+    throw new InvalidArgumentError('vCPU signature', 'expected an unsigned number of 32 bits');
+  }
+  return vcpuSignature;
 }
 
 function startAddress({ cpu, resetAddress }: ResetVmsaOptions): number {
