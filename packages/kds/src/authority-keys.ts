@@ -16,12 +16,15 @@ import {
   type HashName,
   InvalidArgumentError,
   type ModulusBits,
+  type RsaPublicKey,
 } from '@vouchsafe/sev';
 
-/** The two private keys of a development authority. Node's key objects show nothing when printed or serialised. */
+/** The private keys of a development authority. Node's key objects show nothing when printed or serialised. */
 export interface AuthorityKeys {
   readonly ark: KeyObject;
   readonly ask: KeyObject;
+  /** Signs VLEKs. Left out, it is made when it is first needed: most developers never need it. */
+  readonly asvk?: KeyObject;
 }
 
 /** Naples has RSA 2048 with SHA-256, every later generation RSA 4096 with SHA-384. */
@@ -35,11 +38,13 @@ export function keyForm(generation: Generation): {
 }
 
 export async function generateAuthorityKeys(generation: Generation): Promise<AuthorityKeys> {
-  const { modulusBits } = keyForm(generation);
-  const make = async () =>
-    (await promisify(generateKeyPair)('rsa', { modulusLength: modulusBits })).privateKey;
-  const [ark, ask] = await Promise.all([make(), make()]);
+  const [ark, ask] = await Promise.all([generateAuthorityKey(generation), generateAuthorityKey(generation)]);
   return { ark, ask };
+}
+
+export async function generateAuthorityKey(generation: Generation): Promise<KeyObject> {
+  const { modulusBits } = keyForm(generation);
+  return (await promisify(generateKeyPair)('rsa', { modulusLength: modulusBits })).privateKey;
 }
 
 /** A private key as it is kept: PKCS #8 in PEM. */
@@ -72,6 +77,12 @@ export function certifyAuthority(generation: Generation, keys: AuthorityKeys) {
     return assembleAmdCaCertificate(body, signPss(generation, keys.ark, body));
   };
   return { ark: certify('ARK', keys.ark), ask: certify('ASK', keys.ask) };
+}
+
+/** The public half of an authority's key. @throws InvalidArgumentError when it is not of the generation's form */
+export function rsaPublicKeyOf(generation: Generation, key: KeyObject): RsaPublicKey {
+  const { modulus, exponent } = publicNumbers(generation, key);
+  return { modulus, exponent };
 }
 
 function publicNumbers(generation: Generation, key: KeyObject) {

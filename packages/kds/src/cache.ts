@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { digest, toHex, UnavailableError } from '@vouchsafe/sev';
 import { makePrivateFolder, readIfThere, writePrivately } from './private-folder.js';
 
-/** Keeps certificates by name, for good: an endorsement does not expire. */
+/** Keeps certificates by name, for good. What does not last, such as a revocation list, its reader stops using. */
 export interface CertificateCache {
   /** Undefined for an entry that is not there, and for one that is damaged. */
   get(name: string): Promise<Uint8Array | undefined>;

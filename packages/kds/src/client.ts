@@ -13,6 +13,8 @@ import { type CertificateCache, folderCache, memoryCache } from './cache.js';
 import { addressOf, amdKeyService, askArkPaths, cekPath, type KeyServiceAddresses } from './key-service.js';
 import { checkedAskArk, checkedCek, isSameCek, splitAskArk } from './received.js';
 import { type Fetch, getBytes, type RequestOptions, UnknownToServiceError } from './request.js';
+import { createRequestQueue, type RequestQueueOptions } from './request-queue.js';
+import { type EndorsementClient, endorsementClient } from './snp/endorsement-client.js';
 
 export interface KdsClientOptions {
   /** Base address of a service with AMD's URL shapes; without it, AMD's own two hosts. */
@@ -25,21 +27,27 @@ export interface KdsClientOptions {
   /** A promise: nothing is asked of the network, what is not cached is unavailable. */
   readonly offline?: boolean;
   readonly fetch?: Fetch;
-  readonly sleep?: RequestOptions['sleep'];
+  readonly sleep?: RequestQueueOptions['sleep'];
   readonly now?: RequestOptions['now'];
   /** Requests for one certificate, the first included: 4. */
   readonly attempts?: number;
   /** Longest Retry-After that is honoured: 60 seconds. */
   readonly longestPauseSeconds?: number;
+  /** All pauses for one certificate together: 120 seconds. */
+  readonly pauseBudgetSeconds?: number;
+  /** Requests under way at the same time: 4. */
+  readonly requestsAtOnce?: number;
+  /** Requests that may wait for their turn: 256. One more is a QueueFullError. */
+  readonly requestsWaiting?: number;
   /** Time for one request: 30 seconds. */
   readonly timeoutSeconds?: number;
 }
 
 /**
- * AMD's Key Distribution Service as a caller sees it. What comes back has the form of what was asked for; whether to
- * trust it is for `verifyPlatformChain` to say.
+ * AMD's Key Distribution Service as a caller sees it: CEKs for SEV and SEV-ES, VCEKs, VLEK authorities and revocation
+ * lists for SEV-SNP. What comes back has the form of what was asked for; whether to trust it is for a verifier to say.
  */
-export interface KdsClient {
+export interface KdsClient extends EndorsementClient {
   /**
    * The CEK of a chip, signed by its ASK: 0x824 bytes.
    *
@@ -63,10 +71,15 @@ export function createKdsClient(options: KdsClientOptions = {}): KdsClient {
   const service = typeof baseUrl === 'string' ? { endorsements: baseUrl, authorities: baseUrl } : baseUrl;
   const request: RequestOptions = {
     fetch: options.fetch ?? fetch,
-    sleep: options.sleep ?? (async (milliseconds) => delay(milliseconds)),
+    queue: createRequestQueue({
+      atOnce: options.requestsAtOnce ?? 4,
+      waiting: options.requestsWaiting ?? 256,
+      sleep: options.sleep ?? (async (milliseconds) => delay(milliseconds)),
+    }),
     now: options.now ?? Date.now,
     attempts: options.attempts ?? 4,
     longestPauseSeconds: options.longestPauseSeconds ?? 60,
+    pauseBudgetSeconds: options.pauseBudgetSeconds ?? 120,
     timeoutSeconds: options.timeoutSeconds ?? 30,
   };
   const endorsements = cacheOf(service.endorsements);
@@ -141,7 +154,17 @@ export function createKdsClient(options: KdsClientOptions = {}): KdsClient {
     });
   }
 
-  return { cek, askArk, issuerOf };
+  const snp = endorsementClient({
+    cache: endorsements,
+    now: request.now,
+    async get(path) {
+      const address = addressOf(service.endorsements, path);
+      if (offline) throw new NotCachedError(address);
+      return getBytes(address, request);
+    },
+  });
+
+  return { cek, askArk, issuerOf, ...snp };
 }
 
 /** A cached entry that still reads as what it should be. */

@@ -29,6 +29,7 @@ import type { EndorsementSource } from './endorsement-source.js';
 import { chipIdLength } from './key-service.js';
 import { makePrivateFolder, readIfThere, requirePrivate, writePrivately } from './private-folder.js';
 import { isSameCek } from './received.js';
+import { type EndorsementAuthority, openEndorsementAuthority } from './snp/endorsement-authority.js';
 
 export interface DevelopmentAuthorityOptions {
   /** Holds one authority for each generation that was ever asked for. */
@@ -36,6 +37,8 @@ export interface DevelopmentAuthorityOptions {
   readonly generation: Generation;
   /** Used when the authority is made, in place of new keys; for tests. */
   readonly generateKeys?: (generation: Generation) => Promise<AuthorityKeys>;
+  /** Milliseconds since 1970, for the dates in X.509 certificates and revocation lists. */
+  readonly now?: () => number;
 }
 
 /**
@@ -49,6 +52,8 @@ export interface DevelopmentAuthority extends EndorsementSource {
   readonly ask: Uint8Array;
   /** The trust anchor to give to a verifier that is to accept this authority's processors. */
   readonly root: PlatformRoot;
+  /** Endorses for SEV-SNP, with the same ARK and ASK; undefined for Naples and Rome, which have none. */
+  readonly snp: EndorsementAuthority | undefined;
   /**
    * Signs a CEK as AMD's key service does, RSASSA-PSS in slot 1, and keeps it to be served by chip id.
    * @param unsignedCek 0x824 bytes; signatures that it carries already are left out
@@ -66,7 +71,7 @@ export interface DevelopmentAuthority extends EndorsementSource {
 export async function openDevelopmentAuthority(
   options: DevelopmentAuthorityOptions,
 ): Promise<DevelopmentAuthority> {
-  const { generation, generateKeys = generateAuthorityKeys } = options;
+  const { generation, generateKeys = generateAuthorityKeys, now = Date.now } = options;
   if (!generations.includes(generation)) {
     throw new InvalidArgumentError(
       'generation',
@@ -80,6 +85,7 @@ export async function openDevelopmentAuthority(
     if ((await readIfThere(join(folder, 'ark.cert'))) === undefined)
       await create(folder, generation, generateKeys);
     const { ark, ask, askKey } = await load(folder);
+    const snp = await openEndorsementAuthority({ folder, generation, now });
 
     async function endorse(chipId: Uint8Array, unsignedCek: Uint8Array): Promise<Uint8Array> {
       const name = endorsementName(chipId);
@@ -116,7 +122,9 @@ export async function openDevelopmentAuthority(
       ark,
       ask,
       root: await developmentPlatformRoot(ark),
+      snp,
       endorse,
+      findEndorsement: (request) => inFolder(folder, async () => snp?.findEndorsement(request)),
       findCek: (chipId) => inFolder(folder, () => readIfThere(join(endorsed, endorsementName(chipId)))),
       findAskArk: async (wanted) => (wanted === generation ? concat(ask, ark) : undefined),
     };
@@ -142,6 +150,7 @@ async function create(
   try {
     await writePrivately(join(draft, 'ark.key'), writeKey(keys.ark));
     await writePrivately(join(draft, 'ask.key'), writeKey(keys.ask));
+    if (keys.asvk !== undefined) await writePrivately(join(draft, 'asvk.key'), writeKey(keys.asvk));
     await writePrivately(join(draft, 'ask.cert'), ask);
     await writePrivately(join(draft, 'ark.cert'), ark);
     await rename(draft, folder);
@@ -151,7 +160,7 @@ async function create(
   }
 }
 
-/** The ARK's private key is needed once, when the ASK is made; from then on it is left where it lies. */
+/** The ARK's private key is left where it lies: only what signs revocation lists reads it. */
 async function load(folder: string) {
   await requirePrivate(folder);
   await requirePrivate(join(folder, 'ask.key'));

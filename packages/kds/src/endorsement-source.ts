@@ -1,4 +1,5 @@
 import type { Generation } from '@vouchsafe/sev';
+import type { EndorsementRequest } from './snp/endorsement-request.js';
 
 /** Something that has endorsements to serve: a development authority, or a mirror of what AMD served. */
 export interface EndorsementSource {
@@ -6,4 +7,6 @@ export interface EndorsementSource {
   findCek(chipId: Uint8Array): Promise<Uint8Array | undefined>;
   /** ASK‖ARK of a generation, if it is known. */
   findAskArk(generation: Generation): Promise<Uint8Array | undefined>;
+  /** What AMD's service would send for SEV-SNP, if it is known. Left out by a source that has none of it. */
+  findEndorsement?(request: EndorsementRequest): Promise<Uint8Array | undefined>;
 }

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { link, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { UnavailableError } from '@vouchsafe/sev';
 
 /** Files and folders that only their owner may enter. */
@@ -32,6 +32,23 @@ export async function writePrivately(path: string, bytes: Uint8Array | string): 
     await rm(draft, { force: true });
     throw error;
   }
+}
+
+/**
+ * Writes a file that is not there yet; of several that write it at once one does, and all get what it wrote.
+ * Mode 0600, whole or not at all.
+ */
+export async function writeOnce(path: string, bytes: Uint8Array | string): Promise<Uint8Array> {
+  const draft = `${path}.${randomUUID()}`;
+  await writePrivately(draft, bytes);
+  try {
+    await link(draft, path);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EEXIST')) throw error;
+  } finally {
+    await rm(draft, { force: true });
+  }
+  return Uint8Array.from(await readFile(path));
 }
 
 /** Reads a file, or gives undefined when there is none. */

@@ -64,18 +64,35 @@ export function checkedAskArk(generation: Generation, received: Uint8Array): Uin
 }
 
 /** What cannot be parsed was the service's fault, not the caller's. */
-function expecting<T>(wanted: string, read: () => T): T {
+export function expecting<T>(wanted: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
-    if (!(error instanceof VouchsafeError) || error instanceof UnavailableError) throw error;
-    throw unfit(wanted, error.message, error);
+    throw serviceFault(wanted, error);
   }
 }
 
-function unfit(wanted: string, found: string, cause?: unknown): UnavailableError {
-  return new UnavailableError('key service', `expected ${wanted}, received ${found}`, {
-    hint: 'what answers there is not the key service that endorses this chip: check the address',
+/** The same for what takes its time. */
+export async function expectingSoon<T>(wanted: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw serviceFault(wanted, error);
+  }
+}
+
+function serviceFault(wanted: string, error: unknown): unknown {
+  if (!(error instanceof VouchsafeError) || error instanceof UnavailableError) return error;
+  return unfit(wanted, error.message, { cause: error });
+}
+
+export function unfit(
+  wanted: string,
+  found: string,
+  {
+    hint = 'what answers there is not the key service that endorses this chip: check the address',
     cause,
-  });
+  }: { readonly hint?: string; readonly cause?: unknown } = {},
+): UnavailableError {
+  return new UnavailableError('key service', `expected ${wanted}, received ${found}`, { hint, cause });
 }
