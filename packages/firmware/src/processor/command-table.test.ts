@@ -378,6 +378,19 @@ describe('commands that need an active guest', () => {
   );
 });
 
+describe('outside the table', () => {
+  it('ACTIVATE_EX of a guest that was sent is refused also where it repeats the guest’s own ASID', async () => {
+    const { processor, guest: context } = await processorIn('SENT', { active: true });
+    memory.write(places.buffer, activateExBuffer.build({ handle: 1, asid: context!.asid! }));
+    expect(statusOf(await processor.submit(sevCommands.ACTIVATE_EX, places.buffer))).toBe(guest);
+  });
+
+  it('there is no session before INIT', async () => {
+    const { processor } = await processorIn('UNINIT', { active: false });
+    expect(() => processor.session).toThrow('INVALID_PLATFORM_STATE');
+  });
+});
+
 describe('commands of SEV-ES guests', () => {
   it.each([
     ['LAUNCH_UPDATE_VMSA', 'LUPDATE'],

