@@ -4,12 +4,14 @@ import { launchDigest } from './launch-digest.js';
 import { encryptedLaunchUpdate } from './launch-update.js';
 import type { Benchmark } from './measure.js';
 import { sessionCreation } from './session.js';
+import { snpLaunchDigest } from './snp-launch-digest.js';
 
 /** Every benchmark, in the order of a launch. Each is made when its turn comes. */
 export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<Benchmark, 'name'>> }[] = [
   { name: 'verify a platform chain', make: chainVerification },
   { name: 'create a launch session', make: sessionCreation },
   { name: 'launch digest of a 4 MiB image', make: launchDigest },
+  { name: 'SNP launch digest of a 4 MiB image', make: snpLaunchDigest },
   { name: 'encrypted LAUNCH_UPDATE_DATA of 64 MiB', make: encryptedLaunchUpdate },
   { name: 'launch, attest and provision 1 MiB', make: launches },
 ];

@@ -47,10 +47,13 @@ export interface RunningDigest {
 
 export interface CryptoPort {
   digest(hash: HashName, ...parts: readonly Uint8Array[]): Promise<Uint8Array>;
-  /** The digest of each message by itself. */
-  digestEach(hash: HashName, messages: readonly Uint8Array[]): Promise<Uint8Array[]>;
-  /** Takes `links` in turn: the state, which is `start` at first, becomes the digest of state ‖ link. */
-  digestChain(hash: HashName, start: Uint8Array, links: readonly Uint8Array[]): Promise<Uint8Array>;
+  /** The digest of each block of `blockSize` bytes, one after the other; `data` holds whole blocks. */
+  digestBlocks(hash: HashName, data: Uint8Array, blockSize: number): Promise<Uint8Array>;
+  /**
+   * Takes the links of `linkSize` bytes in turn: the state, which is `start` at first, becomes the digest of
+   * state ‖ link. `start` is as long as a digest, `links` holds whole links.
+   */
+  digestChain(hash: HashName, start: Uint8Array, links: Uint8Array, linkSize: number): Promise<Uint8Array>;
   /** WebCrypto has no such thing: there, parts are kept, and every `digest` hashes them all. */
   startDigest(hash: HashName): RunningDigest;
   hmacSha256(key: KeyBytes, ...parts: readonly Uint8Array[]): Promise<Uint8Array>;

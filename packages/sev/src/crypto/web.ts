@@ -53,18 +53,23 @@ const port: CryptoPort = {
     return new Uint8Array(await subtle.digest(webHash[hash], own(concat(...parts))));
   },
 
-  async digestEach(hash, messages) {
-    const digests: Uint8Array[] = [];
-    for (let at = 0; at < messages.length; at += inFlight) {
-      const batch = messages.slice(at, at + inFlight).map((message) => port.digest(hash, message));
-      digests.push(...(await Promise.all(batch)));
+  async digestBlocks(hash, data, blockSize) {
+    const digests = new Uint8Array((data.length / blockSize) * digestLength[hash]);
+    for (let at = 0; at < data.length; at += inFlight * blockSize) {
+      const batch: Promise<Uint8Array>[] = [];
+      for (let block = at; block < Math.min(at + inFlight * blockSize, data.length); block += blockSize) {
+        batch.push(port.digest(hash, data.subarray(block, block + blockSize)));
+      }
+      digests.set(concat(...(await Promise.all(batch))), (at / blockSize) * digestLength[hash]);
     }
     return digests;
   },
 
-  async digestChain(hash, start, links) {
+  async digestChain(hash, start, links, linkSize) {
     let state: Uint8Array = start.slice();
-    for (const link of links) state = await port.digest(hash, state, link);
+    for (let at = 0; at < links.length; at += linkSize) {
+      state = await port.digest(hash, state, links.subarray(at, at + linkSize));
+    }
     return state;
   },
 
@@ -156,7 +161,7 @@ function fromBase64url(text: string | undefined): Uint8Array {
 
 export const {
   digest,
-  digestEach,
+  digestBlocks,
   digestChain,
   startDigest,
   hmacSha256,

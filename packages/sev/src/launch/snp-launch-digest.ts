@@ -4,6 +4,8 @@ import { type BootFiles, buildHashesTable } from './hashes-table.js';
 import {
   emptySnpDigest,
   extendSnpDigest,
+  pagesOfLinks,
+  type SnpPageLinks,
   type SnpPageRun,
   type SnpPageType,
   snpPageLinks,
@@ -223,7 +225,7 @@ class Trace {
 
   /** Application CPUs have the same page, so it is hashed once. */
   async addVmsas(vmsas: readonly Uint8Array[]): Promise<void> {
-    let last: { page: Uint8Array; links: Uint8Array[] } | undefined;
+    let last: { page: Uint8Array; links: SnpPageLinks } | undefined;
     for (const [cpu, page] of vmsas.entries()) {
       const run = { type: 'VMSA', gpa: vmsaGpa, data: page } as const;
       if (last?.page !== page) last = { page, links: await snpPageLinks(run) };
@@ -231,8 +233,8 @@ class Trace {
     }
   }
 
-  async #extend(name: string, { type, gpa }: SnpPageRun, links: Uint8Array[]): Promise<void> {
+  async #extend(name: string, { type, gpa }: SnpPageRun, links: SnpPageLinks): Promise<void> {
     this.digest = await extendSnpDigest(this.digest, links);
-    this.steps.push({ name, type, gpa, pages: links.length, digest: this.digest });
+    this.steps.push({ name, type, gpa, pages: pagesOfLinks(links), digest: this.digest });
   }
 }

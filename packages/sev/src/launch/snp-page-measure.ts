@@ -1,7 +1,7 @@
 import { bits, flag } from '../codec/bits.js';
 import { bitsField, bytesField, named, reserved, u8, u16, u64 } from '../codec/fields.js';
 import { structure } from '../codec/structure.js';
-import { digestChain, digestEach } from '../crypto/index.js';
+import { digestBlocks, digestChain } from '../crypto/index.js';
 import { InvalidArgumentError } from '../errors.js';
 
 const source = 'SEV Secure Nested Paging Firmware ABI Specification, SNP_LAUNCH_UPDATE, PAGE_INFO';
@@ -64,15 +64,17 @@ export type SnpPageRun =
       readonly pages: number;
     };
 
-/** What one page adds to the digest before it: PAGE_INFO without its first field. */
-export type SnpPageLink = Uint8Array;
+/** What pages add to the digest before them: for each, 64 bytes, PAGE_INFO without its first field. */
+export type SnpPageLinks = Uint8Array;
+
+const linkSize = snpPageInfo.size - digestSize;
 
 /**
- * What each page of a run adds, 64 bytes a page. Links do not depend on what comes before them, so those that several
- * digests have in common are made once.
+ * What the pages of a run add. It does not depend on what comes before them, so what several digests have in common is
+ * made once.
  * @throws InvalidArgumentError for an address or a length that is not a multiple of 4096
  */
-export async function snpPageLinks(run: SnpPageRun): Promise<SnpPageLink[]> {
+export async function snpPageLinks(run: SnpPageRun): Promise<SnpPageLinks> {
   const pages = 'data' in run ? run.data.length / snpPageSize : run.pages;
   if (!Number.isInteger(pages) || pages < 1) {
     throw new InvalidArgumentError(`${run.type} pages`, `expected a number of whole pages, found ${pages}`);
@@ -80,21 +82,27 @@ export async function snpPageLinks(run: SnpPageRun): Promise<SnpPageLink[]> {
   if (!Number.isSafeInteger(run.gpa) || run.gpa < 0 || run.gpa % snpPageSize !== 0) {
     throw new InvalidArgumentError(`${run.type} pages`, `${run.gpa} is not the address of a page`);
   }
-  const contents = 'data' in run ? await digestEach('sha384', pagesOf(run.data)) : undefined;
-  const common = snpPageInfo.build({ digestCurrent: emptySnpDigest, pageType: run.type, gpa: 0n });
-  return Array.from({ length: pages }, (_, page) => {
-    const link = common.slice(digestSize);
-    if (contents !== undefined) link.set(contents[page]!, snpPageInfo.offsetOf('contents') - digestSize);
-    const gpa = BigInt(run.gpa + page * snpPageSize);
-    new DataView(link.buffer).setBigUint64(snpPageInfo.offsetOf('gpa') - digestSize, gpa, true);
-    return link;
-  });
+  const contents = 'data' in run ? await digestBlocks('sha384', run.data, snpPageSize) : undefined;
+  const link = snpPageInfo
+    .build({ digestCurrent: emptySnpDigest, pageType: run.type, gpa: 0n })
+    .slice(digestSize);
+  const links = new Uint8Array(pages * linkSize);
+  const view = new DataView(links.buffer);
+  const gpaAt = snpPageInfo.offsetOf('gpa') - digestSize;
+  const contentsAt = snpPageInfo.offsetOf('contents') - digestSize;
+  for (let page = 0; page < pages; page++) {
+    const at = page * linkSize;
+    links.set(link, at);
+    view.setBigUint64(at + gpaAt, BigInt(run.gpa + page * snpPageSize), true);
+    if (contents === undefined) continue;
+    for (let i = 0; i < digestSize; i++) links[at + contentsAt + i] = contents[page * digestSize + i]!;
+  }
+  return links;
 }
 
-function pagesOf(data: Uint8Array): Uint8Array[] {
-  return Array.from({ length: data.length / snpPageSize }, (_, page) =>
-    data.subarray(page * snpPageSize, (page + 1) * snpPageSize),
-  );
+/** How many pages links are of. */
+export function pagesOfLinks(links: SnpPageLinks): number {
+  return links.length / linkSize;
 }
 
 /**
@@ -102,8 +110,8 @@ function pagesOf(data: Uint8Array): Uint8Array[] {
  * as measuring what led to it again.
  * @param digest 48 bytes
  */
-export function extendSnpDigest(digest: Uint8Array, links: readonly SnpPageLink[]): Promise<Uint8Array> {
-  return digestChain('sha384', digest, links);
+export function extendSnpDigest(digest: Uint8Array, links: SnpPageLinks): Promise<Uint8Array> {
+  return digestChain('sha384', digest, links, linkSize);
 }
 
 /** The launch digest after further runs of pages. */
