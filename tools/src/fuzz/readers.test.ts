@@ -15,6 +15,15 @@ const realInputs: Record<string, readonly string[]> = {
     `sev/ca/${name}/ark.cert`,
     `sev/ca/${name}/ask.cert`,
   ]),
+  parseSnpReport: ['milan-v2-idblock', 'milan-v3-vlek-aws', 'genoa-v5-siena', 'turin-v5-azure'].map(
+    (name) => `snp/reports/${name}.bin`,
+  ),
+  findSnpReport: ['messages/msg-report-rsp-v2.bin', 'evidence/azure-hcl-report.bin'].map(
+    (name) => `snp/${name}`,
+  ),
+  parseCertificateTable: ['snp/evidence/genoa-v3-tsm.auxblob.bin'],
+  parseIdBlock: ['snp/idblock/virtee.id-block.bin'],
+  parseIdAuthentication: ['snp/idblock/virtee.id-auth.bin'],
   parseFirmwareFooter: ['sev/ovmf/OVMF.amdsev.el9-trimmed.bin', 'sev/ovmf/ovmf_AmdSev_suffix.bin'],
 };
 

@@ -5,7 +5,13 @@ import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
 import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
 import type { Parser } from './run.js';
-import { snpReportSeeds } from './snp-seeds.js';
+import {
+  certificateTableSeeds,
+  idAuthenticationSeeds,
+  idBlockSeed,
+  snpContainerSeeds,
+  snpReportSeeds,
+} from './snp-seeds.js';
 import { acceptedBytes } from './structure-seeds.js';
 
 /** Every structure that is declared with the codec, read from bytes. Seeds come from the declaration. */
@@ -108,6 +114,14 @@ export function parserReaders(): Parser[] {
       sev.formatTcb(sev.parseTcbVersion(bytes, 'turin'));
     }),
     own('parseSnpReport', snpReportSeeds(), (bytes) => sev.parseSnpReport(bytes)),
+    own('findSnpReport', snpContainerSeeds(), (bytes) => sev.findSnpReport(bytes)),
+    own('parseCertificateTable', certificateTableSeeds(), (bytes) => {
+      const entries = sev.parseCertificateTable(bytes);
+      sev.endorsementsOfTable(entries, 'VCEK');
+      sev.processorOfTable(entries);
+    }),
+    own('parseIdBlock', [idBlockSeed()], (bytes) => sev.parseIdBlock(bytes)),
+    own('parseIdAuthentication', idAuthenticationSeeds(), (bytes) => sev.parseIdAuthentication(bytes)),
     own('parseSnpGuestPolicy', [Uint8Array.of(0, 0, 3)], (bytes) => {
       sev.explainSnpPolicy(sev.parseSnpGuestPolicy(wordOf(bytes)).word);
     }),

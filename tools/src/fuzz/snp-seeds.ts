@@ -43,3 +43,68 @@ export function snpReportSeeds(): Uint8Array[] {
     sev.snpReports.v5.build({ ...fields, ...cpuid, ...mitigations }),
   ];
 }
+
+export function certificateTableSeeds(): Uint8Array[] {
+  const random = new SeededRandom(8);
+  const { ARK, ASK, VCEK, CRL, PLATFORM } = sev.certificateTableGuids;
+  const platform = sev.extraPlatformInfo.build({ signature: 0xaa0f02 });
+  const table = sev.buildCertificateTable([
+    ...[ARK, ASK, VCEK, CRL].map((guid) => ({ guid, bytes: random.bytes(20) })),
+    { guid: PLATFORM, bytes: platform },
+  ]);
+  return [table, sev.concat(table, new Uint8Array(40)), new Uint8Array(48)];
+}
+
+/** A report in each container that is known. */
+export function snpContainerSeeds(): Uint8Array[] {
+  const report = snpReportSeeds()[0]!;
+  const claims = new TextEncoder().encode('{"keys":[]}');
+  const dataSize = sev.hclRuntimeData.size + claims.length;
+  const contentSize = sev.hclHead.size + report.length + dataSize;
+  return [
+    report,
+    sev.concat(report, certificateTableSeeds()[0]!),
+    sev.concat(
+      sev.reportResponseHead.build({ status: 'SUCCESS', reportSize: report.length }),
+      report,
+      new Uint8Array(100),
+    ),
+    sev.concat(
+      sev.hclHead.build({ version: 1, contentSize }),
+      report,
+      sev.hclRuntimeData.build({ dataSize, version: 1, claimsSize: claims.length }),
+      claims,
+      new Uint8Array(50),
+    ),
+  ];
+}
+
+export function idBlockSeed(): Uint8Array {
+  const random = new SeededRandom(9);
+  return sev.buildIdBlock({ launchDigest: random.bytes(48), familyId: random.bytes(16) });
+}
+
+/** With and without an author; numbers that no key has, because a parser asks nothing of them. */
+export function idAuthenticationSeeds(): Uint8Array[] {
+  const random = new SeededRandom(10);
+  const algorithm = 'ECDSA-P384-SHA384';
+  const pair = () =>
+    sev.ecdsaSignature.parse(sev.ecdsaSignature.build({ r: random.bytes(48), s: random.bytes(48) }));
+  const key = () => sev.ecPublicKey.build({ x: random.bytes(48), y: random.bytes(48) });
+  const own = {
+    idKeyAlgorithm: algorithm,
+    idBlockSignature: pair(),
+    idKey: sev.ecPublicKey.parse(key()),
+  } as const;
+  const noSignature = sev.ecdsaSignature.parse(new Uint8Array(sev.ecdsaSignature.size));
+  const noAuthor = {
+    authorKeyAlgorithm: 'none',
+    idKeySignature: noSignature,
+    authorKey: new Uint8Array(sev.ecPublicKey.size),
+  } as const;
+  const author = { authorKeyAlgorithm: algorithm, idKeySignature: pair(), authorKey: key() } as const;
+  return [
+    sev.idAuthentication.build({ ...own, ...noAuthor }),
+    sev.idAuthentication.build({ ...own, ...author }),
+  ];
+}

@@ -23,8 +23,16 @@ function swapGroups(bytes: Uint8Array): Uint8Array {
  * @throws InvalidArgumentError for another number of bytes
  */
 export function guidFromBytes(bytes: Uint8Array): Guid {
+  return guidFromTextOrder(swapGroups(bytes));
+}
+
+/**
+ * Text of 16 bytes that stand in the order of the text, as the host's certificate table stores GUIDs.
+ * @throws InvalidArgumentError for another number of bytes
+ */
+export function guidFromTextOrder(bytes: Uint8Array): Guid {
   if (bytes.length !== 16) throw new InvalidArgumentError('GUID', `expected 16 bytes, found ${bytes.length}`);
-  const hex = toHex(swapGroups(bytes));
+  const hex = toHex(bytes);
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
@@ -33,6 +41,14 @@ export function guidFromBytes(bytes: Uint8Array): Guid {
  * @throws InvalidArgumentError when `guid` is not a GUID; either case is read
  */
 export function guidToBytes(guid: Guid): Uint8Array {
+  return swapGroups(guidToTextOrder(guid));
+}
+
+/**
+ * The 16 bytes of a GUID in the order of the text.
+ * @throws InvalidArgumentError when `guid` is not a GUID; either case is read
+ */
+export function guidToTextOrder(guid: Guid): Uint8Array {
   const lower = guid.toLowerCase();
   if (!pattern.test(lower)) {
     throw new InvalidArgumentError(
@@ -40,5 +56,5 @@ export function guidToBytes(guid: Guid): Uint8Array {
       `expected 8-4-4-4-12 hexadecimal digits, found ${JSON.stringify(guid)}`,
     );
   }
-  return swapGroups(fromHex(lower.replaceAll('-', '')));
+  return fromHex(lower.replaceAll('-', ''));
 }
