@@ -1,6 +1,7 @@
 import { MalformedError } from '../errors.js';
 import type { X509Certificate } from '../x509/certificate.js';
-import { type DerReader, readDer, tags } from '../x509/der.js';
+import { type DerReader, readDer } from '../x509/der.js';
+import { tags } from '../x509/der-tags.js';
 import { derInteger, derText } from '../x509/der-writer.js';
 import type { NewExtension, X509Extension } from '../x509/extension.js';
 import { oidName, oids } from '../x509/oid.js';

@@ -1,5 +1,6 @@
 import { concat } from '../bytes.js';
-import { contextTag, type DerReader, readDer, tags } from './der.js';
+import { type DerReader, readDer } from './der.js';
+import { contextTag, tags } from './der-tags.js';
 import {
   derBitString,
   derBoolean,

@@ -1,5 +1,6 @@
 import type { Location } from '../codec/index.js';
-import { contextTag, type DerElement, type DerReader, readDer } from './der.js';
+import { type DerElement, type DerReader, readDer } from './der.js';
+import { contextTag } from './der-tags.js';
 import { derBitString, derElement, derInteger, derSequence } from './der-writer.js';
 import { encodeExtensions, type NewExtension, readExtensions, type X509Extension } from './extension.js';
 import { type DistinguishedName, encodeName, type NameAttribute, readName } from './name.js';

@@ -1,7 +1,7 @@
 import { concat } from '../bytes.js';
 import { InvalidArgumentError } from '../errors.js';
-import { tags } from './der.js';
 import { oidContent } from './der-oid.js';
+import { tags } from './der-tags.js';
 
 /** One DER element: identifier octet, definite minimal length, content. */
 export function derElement(tag: number, ...contents: readonly Uint8Array[]): Uint8Array {

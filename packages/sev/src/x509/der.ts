@@ -1,29 +1,7 @@
 import { toHex } from '../bytes.js';
 import { MalformedError } from '../errors.js';
 import { parseOidContent } from './der-oid.js';
-
-/** Identifier octets (X.690 section 8.1.2) of what X.509 uses. */
-export const tags = {
-  boolean: 0x01,
-  integer: 0x02,
-  bitString: 0x03,
-  octetString: 0x04,
-  null: 0x05,
-  oid: 0x06,
-  enumerated: 0x0a,
-  utf8String: 0x0c,
-  printableString: 0x13,
-  ia5String: 0x16,
-  utcTime: 0x17,
-  generalizedTime: 0x18,
-  sequence: 0x30,
-  set: 0x31,
-} as const;
-
-/** Identifier octet of a context-specific tag, `[number]`. */
-export function contextTag(number: number, form: 'primitive' | 'constructed'): number {
-  return (form === 'constructed' ? 0xa0 : 0x80) | number;
-}
+import { hexOctet, tagName, tags } from './der-tags.js';
 
 /** Nothing in a certificate or a revocation list nests deeper than 9. */
 export const maximumDerDepth = 16;
@@ -81,7 +59,12 @@ export class DerReader {
     const expected = allowed === undefined ? 'an element' : allowed.map(tagName).join(' or ');
     if (identifier === undefined) throw this.malformed(field, expected, 'the end of the value', start);
     if ((identifier & 0x1f) === 0x1f)
-      throw this.malformed(field, 'a tag number below 31', `the identifier octet ${hex(identifier)}`, start);
+      throw this.malformed(
+        field,
+        'a tag number below 31',
+        `the identifier octet ${hexOctet(identifier)}`,
+        start,
+      );
     if (allowed !== undefined && !allowed.includes(identifier))
       throw this.malformed(field, expected, tagName(identifier), start);
     const { length, size } = this.#length(field, start + 1);
@@ -186,7 +169,7 @@ export class DerReader {
     if (unused === undefined || unused > (bytes.length === 0 ? 0 : 7))
       throw this.refuse(field, element, 'a count of unused bits that fits', `${unused ?? 'none'}`);
     if ((last & ((1 << unused) - 1)) !== 0)
-      throw this.refuse(field, element, 'unused bits of zero', `${hex(last)} with ${unused} unused`);
+      throw this.refuse(field, element, 'unused bits of zero', `${hexOctet(last)} with ${unused} unused`);
     return { unused, bytes };
   }
 
@@ -278,28 +261,4 @@ export function readDer<T>(
   const value = read(reader);
   reader.end();
   return value;
-}
-
-const hex = (octet: number): string => `0x${octet.toString(16).padStart(2, '0')}`;
-
-const namesOfTags = new Map<number, string>([
-  [tags.boolean, 'a BOOLEAN'],
-  [tags.integer, 'an INTEGER'],
-  [tags.bitString, 'a BIT STRING'],
-  [tags.octetString, 'an OCTET STRING'],
-  [tags.null, 'NULL'],
-  [tags.oid, 'an OBJECT IDENTIFIER'],
-  [tags.enumerated, 'an ENUMERATED'],
-  [tags.utf8String, 'a UTF8String'],
-  [tags.printableString, 'a PrintableString'],
-  [tags.ia5String, 'an IA5String'],
-  [tags.utcTime, 'a UTCTime'],
-  [tags.generalizedTime, 'a GeneralizedTime'],
-  [tags.sequence, 'a SEQUENCE'],
-  [tags.set, 'a SET'],
-]);
-
-function tagName(identifier: number): string {
-  const context = (identifier & 0xc0) === 0x80 ? `[${identifier & 0x1f}]` : undefined;
-  return namesOfTags.get(identifier) ?? context ?? `the identifier octet ${hex(identifier)}`;
 }

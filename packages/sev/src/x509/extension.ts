@@ -1,4 +1,5 @@
-import { type DerReader, tags } from './der.js';
+import type { DerReader } from './der.js';
+import { tags } from './der-tags.js';
 import { derBoolean, derOctetString, derOid, derSequence } from './der-writer.js';
 
 /** An extension as it stands: what it means is its reader's business. */

@@ -1,4 +1,5 @@
-import { type DerReader, tags } from './der.js';
+import type { DerReader } from './der.js';
+import { tags } from './der-tags.js';
 import { derElement, derOid, derSequence, derText } from './der-writer.js';
 import { oids } from './oid.js';
 import { derTextOf } from './text.js';

@@ -1,7 +1,8 @@
 import type { Location } from '../codec/index.js';
 import { distributionPoint, readDistributionPoint } from './ca-extensions.js';
 import { encodeSigned, type IssuerSignature, maximumSerialLength } from './certificate.js';
-import { contextTag, type DerElement, type DerReader, readDer, tags } from './der.js';
+import { type DerElement, type DerReader, readDer } from './der.js';
+import { contextTag, tags } from './der-tags.js';
 import { derElement, derInteger, derSequence } from './der-writer.js';
 import { encodeExtensions, type NewExtension, readExtensions, type X509Extension } from './extension.js';
 import { type DistinguishedName, encodeName, type NameAttribute, readName } from './name.js';

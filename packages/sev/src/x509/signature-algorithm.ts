@@ -1,7 +1,8 @@
 import { equalBytes } from '../bytes.js';
 import { type HashName, type RsaPublicKey, verifyRsaPss } from '../crypto/index.js';
 import { InvalidArgumentError } from '../errors.js';
-import { contextTag, type DerReader } from './der.js';
+import type { DerReader } from './der.js';
+import { contextTag } from './der-tags.js';
 import { derElement, derInteger, derNull, derOid, derSequence } from './der-writer.js';
 import { oidName, oids } from './oid.js';
 

@@ -1,4 +1,5 @@
-import { type DerElement, tags } from './der.js';
+import type { DerElement } from './der.js';
+import { tags } from './der-tags.js';
 
 const alphabets = new Map<number, RegExp>([
   [tags.utf8String, /^\P{C}*$/u],

@@ -1,5 +1,6 @@
 import { InvalidArgumentError } from '../errors.js';
-import { type DerReader, tags } from './der.js';
+import type { DerReader } from './der.js';
+import { tags } from './der-tags.js';
 import { derText } from './der-writer.js';
 
 /**
