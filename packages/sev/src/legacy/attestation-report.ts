@@ -86,7 +86,7 @@ export const attestationReportChecks = checkTable({
   },
 });
 
-export interface ReportExpectations {
+export interface SevReportExpectations {
   /** The nonce of this request, 16 bytes, drawn by the verifier. */
   readonly mnonce: Uint8Array;
   /** 32 bytes. */
@@ -106,7 +106,7 @@ export interface ReportExpectations {
 export async function verifyAttestationReport(
   report: Uint8Array,
   pek: P384PublicKey,
-  expectations: ReportExpectations,
+  expectations: SevReportExpectations,
 ): Promise<Appraisal> {
   const { mnonce, expectedDigest, policy, root } = expectations;
   const appraiser = new Appraiser('attestation report', attestationReportChecks);
