@@ -4,6 +4,14 @@ export * from './bytes.js';
 export * from './codec/index.js';
 export * from './crypto/index.js';
 export * from './errors.js';
+export type {
+  CommandLineCandidate,
+  FileCandidate,
+  LaunchCandidates,
+  VcpuCandidate,
+} from './launch/digest-candidates.js';
+export type { ExpectedLaunch } from './launch/digest-differences.js';
+export * from './launch/digest-explain.js';
 export * from './launch/firmware-footer.js';
 export * from './launch/firmware-metadata.js';
 export * from './launch/ghcb.js';
@@ -76,3 +84,4 @@ export * from './x509/public-key.js';
 export * from './x509/revocation-list.js';
 export * from './x509/signature-algorithm.js';
 export * from './x509/time.js';
+export * from './snp/report-description.js';
