@@ -28,9 +28,15 @@ export const guestFeatureBits = bits(
   },
 );
 
-/** The names of the features that are on, for people: `0x21 (SNPActive, DebugSwap)`. */
-export function describeGuestFeatures(features: bigint): string {
-  const number = `0x${features.toString(16)}`;
+/** The names of the features that are on, for people: `SNPActive, DebugSwap`. */
+export function guestFeatureNames(features: bigint): string {
   const names = guestFeatureBits.toText(guestFeatureBits.parse(features));
-  return features === 0n ? `${number} (none)` : `${number} (${names})`;
+  const unknown = features & guestFeatureBits.reservedMask;
+  if (unknown === 0n) return names;
+  return `${names === 'none' ? '' : `${names}, `}unknown 0x${unknown.toString(16)}`;
+}
+
+/** Number and names: `0x21 (SNPActive, DebugSwap)`. */
+export function describeGuestFeatures(features: bigint): string {
+  return `0x${features.toString(16)} (${guestFeatureNames(features)})`;
 }

@@ -1,6 +1,6 @@
 import { digest } from '../crypto/index.js';
 import { InvalidArgumentError } from '../errors.js';
-import { type FirmwareFooter, parseFirmwareFooter } from './firmware-footer.js';
+import { type LaunchArea, parseFirmwareFooter } from './firmware-footer.js';
 import { buildHashesTable, hashesTable } from './hashes-table.js';
 import { requireResetAddress, requireVcpuCount } from './vcpu-count.js';
 import { buildResetVmsa, type VmsaFpu, vmsa } from './vmsa.js';
@@ -47,13 +47,7 @@ export interface LaunchDigest {
  * @throws MalformedError when the firmware's footer table is needed and broken
  */
 export async function calculateLaunchDigest(options: LaunchDigestOptions): Promise<LaunchDigest> {
-  const { firmware } = options;
-  if (firmware.length === 0 || firmware.length % 16 !== 0) {
-    throw new InvalidArgumentError(
-      'firmware',
-      `expected a non-zero multiple of 16 bytes, found ${firmware.length}`,
-    );
-  }
+  const firmware = requireMeasurableFirmware(options.firmware);
   const parts = [
     { name: 'firmware', bytes: firmware },
     ...(await hashesPart(options)),
@@ -93,7 +87,27 @@ async function hashesPart({
       throw new InvalidArgumentError(orphan, 'it is measured only together with a kernel');
     return [];
   }
-  const { hashTableArea }: FirmwareFooter = parseFirmwareFooter(firmware);
+  requireRoomForHashes(firmware);
+  return [{ name: 'hashes table', bytes: await buildHashesTable({ kernel, initrd, commandLine: append }) }];
+}
+
+/** @throws InvalidArgumentError for an image that LAUNCH_UPDATE_DATA does not take */
+export function requireMeasurableFirmware(firmware: Uint8Array): Uint8Array {
+  if (firmware.length === 0 || firmware.length % 16 !== 0) {
+    throw new InvalidArgumentError(
+      'firmware',
+      `expected a non-zero multiple of 16 bytes, found ${firmware.length}`,
+    );
+  }
+  return firmware;
+}
+
+/**
+ * Where the firmware looks for the hashes of a kernel that QEMU boots directly.
+ * @throws InvalidArgumentError when it would not check a kernel
+ */
+export function requireRoomForHashes(firmware: Uint8Array): LaunchArea {
+  const { hashTableArea } = parseFirmwareFooter(firmware);
   if (hashTableArea === undefined || hashTableArea.size < hashesTable.size) {
     throw new InvalidArgumentError(
       'kernel',
@@ -103,7 +117,7 @@ async function hashesPart({
       },
     );
   }
-  return [{ name: 'hashes table', bytes: await buildHashesTable({ kernel, initrd, commandLine: append }) }];
+  return hashTableArea;
 }
 
 function vmsaParts(options: LaunchDigestOptions): LaunchDigestPart[] {
