@@ -23,6 +23,48 @@ export const commandTable: CommandTable = {
     summary: 'compute the launch digest of a guest',
     load: async () => (await import('./digest.js')).digest,
   },
+  report: {
+    summary: 'attestation reports of SEV-SNP',
+    commands: {
+      verify: {
+        summary: 'accept or refuse an attestation report',
+        load: async () => (await import('./report/verify.js')).verify,
+      },
+      show: {
+        summary: 'show every field of a report in words',
+        load: async () => (await import('./report/show.js')).show,
+      },
+    },
+  },
+  'id-block': {
+    summary: 'say beforehand what a SEV-SNP guest must be',
+    commands: {
+      create: {
+        summary: 'make and sign an ID block',
+        load: async () => (await import('./id-block/create.js')).create,
+      },
+      sign: {
+        summary: 'sign an ID block that exists',
+        load: async () => (await import('./id-block/sign.js')).sign,
+      },
+      verify: {
+        summary: 'accept or refuse an ID block',
+        load: async () => (await import('./id-block/verify.js')).verify,
+      },
+      show: {
+        summary: 'show what an ID block says',
+        load: async () => (await import('./id-block/show.js')).show,
+      },
+      'key-digest': {
+        summary: 'the digest by which reports name a key',
+        load: async () => (await import('./id-block/key-digest.js')).keyDigest,
+      },
+      'generate-key': {
+        summary: 'make an ID key or author key',
+        load: async () => (await import('./id-block/generate-key.js')).generateKey,
+      },
+    },
+  },
   policy: {
     summary: 'what a guest policy allows a host to do',
     commands: {

@@ -2,8 +2,13 @@ import { type Appraisal, appraisalToJson, type Check, RefusedError, verdict } fr
 import type { Result } from './command.js';
 import type { Screen } from './screen.js';
 
+export interface AppraisalLayout {
+  /** Lists what was not asked after the table, for verifications that can be asked for much more than they usually are. */
+  readonly apart?: boolean | undefined;
+}
+
 /** How every command shows a verdict: the word, the root's name, what failed and what to do, then all checks. */
-export function showAppraisal(screen: Screen, appraisal: Appraisal): void {
+export function showAppraisal(screen: Screen, appraisal: Appraisal, { apart }: AppraisalLayout = {}): void {
   const { word, accepted, failed } = verdict(appraisal);
   screen.line(`${screen.paint(accepted ? 'good' : 'bad', word)}: ${appraisal.subject}`);
   if (appraisal.root !== undefined) {
@@ -12,33 +17,40 @@ export function showAppraisal(screen: Screen, appraisal: Appraisal): void {
     screen.line(`  root: ${screen.paint(kind === 'development' ? 'warning' : 'strong', name)}${note}`);
   }
   if (word === 'authentic') {
-    screen.line(
-      '  The evidence is genuine. It was compared with no expectation; the table lists what was not asked.',
-    );
+    const where = apart === true ? 'what was not asked stands below' : 'the table lists what was not asked';
+    screen.line(`  The evidence is genuine. It was compared with no expectation; ${where}.`);
   }
   for (const group of byReason(failed)) showFailure(screen, group);
+  const wasAsked = ({ status }: Check) => status !== 'not-asked';
   screen.line();
   screen.table(
     ['', 'check', 'what', 'found'],
-    appraisal.checks.map((check) => [
+    (apart === true ? appraisal.checks.filter(wasAsked) : appraisal.checks).map((check) => [
       statusWord(screen, check),
       check.id,
       check.title,
-      check.status === 'not-asked' ? (check.hint ?? '') : shortened(check.found ?? ''),
+      wasAsked(check) ? shortened(check.found ?? '') : (check.hint ?? ''),
     ]),
+  );
+  const others = apart === true ? appraisal.checks.filter((check) => !wasAsked(check)) : [];
+  if (others.length === 0) return;
+  screen.line();
+  screen.table(
+    ['not asked', 'what', 'how to ask'],
+    others.map(({ id, title, hint = '' }) => [screen.paint('quiet', id), title, hint]),
   );
 }
 
 /** The result of a command whose whole outcome is a verdict. */
 export function appraisalResult(
   appraisal: Appraisal,
-  more: { readonly json?: Record<string, unknown>; render?(screen: Screen): void } = {},
+  more: AppraisalLayout & { readonly json?: Record<string, unknown>; render?(screen: Screen): void } = {},
 ): Result {
   return {
     exit: verdict(appraisal).accepted ? 0 : 1,
     json: { ...appraisalToJson(appraisal), ...more.json },
     render(screen) {
-      showAppraisal(screen, appraisal);
+      showAppraisal(screen, appraisal, more);
       more.render?.(screen);
     },
   };

@@ -17,6 +17,8 @@ export interface Option<T> {
   readonly flags: string;
   readonly help: string;
   readonly repeats?: boolean;
+  /** Heading that help lists it under; the others stand first. */
+  readonly group?: string;
   /** @throws InvalidArgumentError, naming the option */
   read(given: Given): T;
 }

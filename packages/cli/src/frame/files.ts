@@ -188,7 +188,8 @@ const exists = (path: string) =>
     () => false,
   );
 
-function printableText(content: Uint8Array): string | undefined {
+/** The content as text, where every byte is printable ASCII or white space. */
+export function printableText(content: Uint8Array): string | undefined {
   const printable = content.every(
     (byte) => (byte >= 0x20 && byte < 0x7f) || byte === 0x0a || byte === 0x0d || byte === 0x09,
   );

@@ -76,6 +76,51 @@ export function number(flags: string, help: string, limits: NumberLimits): Optio
   return optional(flags, help, (given, name) => readNumber(given, name, limits));
 }
 
+/**
+ * A whole number of up to 64 bits, decimal or `0x` and hexadecimal digits.
+ * @throws InvalidArgumentError naming `name`
+ */
+export function readWideNumber(given: string, name: string, bits = 64): bigint {
+  const number = /^(?:\d{1,20}|0[xX][0-9a-fA-F]{1,16})$/.test(given) ? BigInt(given) : -1n;
+  if (number >= 0n && number < 1n << BigInt(bits)) return number;
+  throw new InvalidArgumentError(
+    name,
+    `expected a number of ${bits} bits, decimal or 0x…, found ${quoted(given)}`,
+  );
+}
+
+/** A number of up to 64 bits, such as a policy or a vector of bits. */
+export function wideNumber(flags: string, help: string): Option<bigint | undefined> {
+  return optional(flags, help, (given, name) => readWideNumber(given, name));
+}
+
+/** What is written in a form of its own, which `read` knows. */
+export function parsed<T>(
+  flags: string,
+  help: string,
+  read: (given: string, name: string) => T,
+): Option<T | undefined> {
+  return optional(flags, help, read);
+}
+
+/** A point in time as ISO 8601 writes it, in milliseconds since 1970. A date alone is its first moment in UTC. */
+export function instant(flags: string, help: string): Option<number | undefined> {
+  return optional(flags, help, readInstant);
+}
+
+/** A time without its offset from UTC would mean another moment on every machine, so it is refused. */
+export function readInstant(given: string, name: string): number {
+  const form = /^(\d{4}-\d{2}-\d{2})(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:\d{2}))?$/;
+  const [, day] = form.exec(given) ?? [];
+  const at = day === undefined ? Number.NaN : Date.parse(given);
+  // Date.parse takes the 31st of a shorter month for a day of the next one.
+  if (!Number.isNaN(at) && new Date(Date.parse(day!)).toISOString().startsWith(day!)) return at;
+  throw new InvalidArgumentError(
+    name,
+    `expected a date such as 2026-03-07 or 2026-03-07T01:04:33Z, found ${quoted(given)}`,
+  );
+}
+
 /** Bytes as hexadecimal digits, of exactly `length` bytes. */
 export function hex(flags: string, help: string, length: number): Option<Uint8Array | undefined> {
   return optional(flags, help, (given, name) =>
@@ -121,6 +166,15 @@ export function required<T>(option: Option<T | undefined>): Option<NonNullable<T
   };
 }
 
+/** Puts options under a heading of their own in help. */
+export function grouped<const O extends Readonly<Record<string, Option<unknown>>>>(
+  group: string,
+  options: O,
+): O {
+  const entries = Object.entries(options).map(([name, option]) => [name, { ...option, group }]);
+  return Object.fromEntries(entries) as O;
+}
+
 /** An option that may be given several times. */
 export function repeated<T>(option: Option<T | undefined>): Option<readonly NonNullable<T>[]> {
   return {
@@ -157,6 +211,12 @@ export function argumentList(name: string, help: string): Argument<readonly stri
 export function numberArgument(name: string, help: string, limits: NumberLimits): Argument<number> {
   const inner = argument(name, help);
   return { ...inner, read: (given) => readNumber(inner.read(given), name, limits) };
+}
+
+/** A positional number of up to 64 bits. */
+export function wideNumberArgument(name: string, help: string): Argument<bigint> {
+  const inner = argument(name, help);
+  return { ...inner, read: (given) => readWideNumber(inner.read(given), name) };
 }
 
 function ofLength(bytes: Uint8Array, length: number, name: string): Uint8Array {

@@ -118,6 +118,7 @@ function declare(
     const option = new CommanderOption(each.flags, each.help);
     if (each.repeats === true)
       option.argParser((value: string, before: readonly string[] = []) => [...before, value]);
+    if (each.group !== undefined) option.helpGroup(`${each.group}:`);
     attributes.push([name, option.attributeName()]);
     made.addOption(option);
   }

@@ -13,12 +13,15 @@ export const keyServiceOptions = {
 export function openKeyService({
   url,
   cache,
+  offline = false,
 }: {
   url?: string | undefined;
   cache?: string | undefined;
+  /** Nothing is asked of the network: the cache answers, or nobody does. */
+  offline?: boolean | undefined;
 }): KdsClient {
   if (url === undefined || url === 'amd') {
-    return createKdsClient({ cacheFolder: cache ?? join(homedir(), '.cache', 'vouchsafe', 'kds') });
+    return createKdsClient({ cacheFolder: cache ?? join(homedir(), '.cache', 'vouchsafe', 'kds'), offline });
   }
-  return createKdsClient({ baseUrl: url, ...(cache === undefined ? {} : { cacheFolder: cache }) });
+  return createKdsClient({ baseUrl: url, offline, ...(cache === undefined ? {} : { cacheFolder: cache }) });
 }
