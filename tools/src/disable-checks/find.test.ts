@@ -80,8 +80,12 @@ describe('checks are found and switched off', () => {
     ],
     [
       'schemas',
-      'z.strictObject({ a: z.string().regex(/^a$/) });',
-      ['z.object({ a: z.string().regex(/^a$/) });', 'z.strictObject({ a: z.string().regex(/(?:)/) });'],
+      'z.strictObject({ a: z.string().regex(/^a$/) }); strictObject({ b });',
+      [
+        'z.object({ a: z.string().regex(/^a$/) }); strictObject({ b });',
+        'z.strictObject({ a: z.string().regex(/(?:)/) }); strictObject({ b });',
+        'z.strictObject({ a: z.string().regex(/^a$/) }); z.object({ b });',
+      ],
     ],
   ])('%s', (_name, text, expected) => {
     expect(mutants(text)).toEqual(expected);

@@ -111,8 +111,11 @@ function sitesOfCall(call: ts.CallExpression): Found[] {
   if (name === 'reserved' && call.arguments.length === 2) {
     return [{ kind: 'codec', at: argument(1)!, replacement: `${argument(1)!.getText()}, 'report'` }];
   }
-  // z.strictObject(…): no unknown members
-  if (name === 'strictObject') return [{ kind: 'schema', at: nameNode(call), replacement: 'object' }];
+  // z.strictObject(…), and a helper of that name: no unknown members
+  if (name === 'strictObject') {
+    const replacement = ts.isIdentifier(call.expression) ? 'z.object' : 'object';
+    return [{ kind: 'schema', at: nameNode(call), replacement }];
+  }
   if ((name === 'refine' || name === 'regex') && call.arguments.length >= 1) {
     const replacement = name === 'refine' ? '() => true' : '/(?:)/';
     return [{ kind: 'schema', at: argument(0)!, replacement }];

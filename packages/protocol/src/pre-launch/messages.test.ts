@@ -68,6 +68,13 @@ const refusedAt = (work: () => unknown): string => {
   throw new Error('it was accepted');
 };
 
+/** The path of every object inside a JSON value, its own included. */
+function objectsWithin(value: unknown, path: readonly string[] = []): (readonly string[])[] {
+  if (typeof value !== 'object' || value === null) return [];
+  const inside = Object.entries(value).flatMap(([name, member]) => objectsWithin(member, [...path, name]));
+  return Array.isArray(value) ? inside : [path, ...inside];
+}
+
 describe.each(Object.entries(examples))('%s', (_, { message, value }) => {
   const json = () => JSON.parse(JSON.stringify(message.toJson(value))) as Record<string, unknown>;
 
@@ -101,6 +108,15 @@ describe.each(Object.entries(examples))('%s', (_, { message, value }) => {
     expect(
       refusedAt(() => message.parse(JSON.parse(`{"__proto__": 1, ${JSON.stringify(json()).slice(1)}`))),
     ).toBe('/__proto__');
+  });
+
+  it('refuses one within its members too', () => {
+    for (const path of objectsWithin(json())) {
+      const changed = json();
+      const inner = path.reduce((at, name) => at[name] as Record<string, unknown>, changed);
+      inner['stranger'] = 1;
+      expect(refusedAt(() => message.parse(changed))).toBe(['', ...path, 'stranger'].join('/'));
+    }
   });
 
   it('refuses bytes of another length, in either direction', () => {
