@@ -168,6 +168,11 @@ describe('messages', () => {
     }
   });
 
+  it('say of text that is not JSON just that', () => {
+    for (const text of ['', '{', '\ufeff{}', "{'case': 'A'}"])
+      expect(() => launchRequest.parseText(text)).toThrow('expected JSON, found text that is not JSON');
+  });
+
   it('do not mix the two cases', () => {
     const { chipId: _chipId, ...rest } = launchRequest.toJson(
       examples['launch request, case A']!.value as never,
