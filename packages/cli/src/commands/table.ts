@@ -139,7 +139,27 @@ export const commandTable: CommandTable = {
   kds: {
     summary: 'AMD’s key service, and one for development',
     commands: {
-      fetch: { summary: 'fetch a certificate', load: async () => (await import('./kds/fetch.js')).fetch },
+      fetch: {
+        summary: 'fetch a certificate or a revocation list',
+        load: async () => (await import('./kds/fetch.js')).fetch,
+      },
+      mirror: {
+        summary: 'serve AMD’s answers to a fleet and to browsers',
+        load: async () => (await import('./kds/mirror.js')).mirror,
+      },
+      bundle: {
+        summary: 'endorsements in one file, for machines without a network',
+        commands: {
+          export: {
+            summary: 'gather endorsements into one file',
+            load: async () => (await import('./kds/bundle-export.js')).bundleExport,
+          },
+          import: {
+            summary: 'keep the endorsements of such a file',
+            load: async () => (await import('./kds/bundle-import.js')).bundleImport,
+          },
+        },
+      },
       serve: {
         summary: 'serve a development authority',
         load: async () => (await import('./kds/serve.js')).serve,

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { endorsementPath, readEndorsementPath, requestText, vcekRequest } from './endorsement-request.js';
 
 const chipId = fromHex('a1'.repeat(64));
-const turinId = fromHex('a1b2c3d4e5f60718' + '00'.repeat(56));
+const turinId = fromHex(`a1b2c3d4e5f60718${'00'.repeat(56)}`);
 const tcb = { bootloader: 3, tee: 0, snp: 8, microcode: 115 };
 const query = 'blSPL=3&teeSPL=0&snpSPL=8&ucodeSPL=115';
 

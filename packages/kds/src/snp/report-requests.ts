@@ -1,5 +1,6 @@
 import {
   InvalidArgumentError,
+  isZero,
   type ProductLine,
   type SnpAttestationReport,
   type TcbVersion,
@@ -11,7 +12,10 @@ import { type EndorsementRequest, type VcekRequest, vcekRequest } from './endors
 export interface ReportRequests {
   readonly kind: VekKind;
   readonly line: ProductLine;
-  /** Undefined for a VLEK, which the host has to hand over: AMD gives it to the cloud operator only. */
+  /**
+   * Undefined where the host has to hand the certificate over: a VLEK, which AMD gives to the cloud operator only, and
+   * the VCEK of a chip whose id is masked.
+   */
   readonly vek: VcekRequest | undefined;
   readonly chain: EndorsementRequest;
   readonly crl: EndorsementRequest;
@@ -25,7 +29,7 @@ export interface EndorsedReport extends Pick<SnpAttestationReport, 'chipId' | 's
 
 /**
  * The requests for a report's endorsement. The VEK is derived for the reported TCB version, not for the current one.
- * @throws InvalidArgumentError when the report was not signed, its product line is not known or its chip id is masked
+ * @throws InvalidArgumentError when the report was not signed or its product line is not known
  */
 export function requestsForReport(report: EndorsedReport): ReportRequests {
   const { line, chipId, reportedTcb: tcb, signerInfo } = report;
@@ -40,7 +44,7 @@ export function requestsForReport(report: EndorsedReport): ReportRequests {
   return {
     kind: signingKey,
     line,
-    vek: signingKey === 'VCEK' ? vcekRequest({ line, chipId, tcb }) : undefined,
+    vek: signingKey === 'VCEK' && !isZero(chipId) ? vcekRequest({ line, chipId, tcb }) : undefined,
     chain: { what: 'chain', kind: signingKey, line },
     crl: { what: 'crl', kind: signingKey, line },
   };

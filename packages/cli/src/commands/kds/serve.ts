@@ -7,7 +7,8 @@ import { untilStopped } from '../stay.js';
 
 export const serve = command({
   description:
-    'Serves the certificates of a development authority under AMD’s paths, on loopback. The authority is made in the ' +
+    'Serves the certificates of a development authority under AMD’s paths, on loopback: for SEV and SEV-ES, and from ' +
+    'Milan on the X.509 certificates and revocation lists of SEV-SNP. The authority is made in the ' +
     'folder at first; its root names itself “Vouchsafe Development” and is trusted only where --root names it.',
   arguments: {},
   options: {
@@ -23,14 +24,16 @@ export const serve = command({
   async run({ authority: folder, generation, host, port }, { progress }): Promise<Result> {
     progress.step('opening the authority');
     const authority = await openDevelopmentAuthority({ folder, generation });
-    const server = await serveKds(authority, { host, port });
+    const server = await serveKds(authority, { host, port, browsers: true });
     const ark = join(folder, generation, 'ark.cert');
+    const snpArk = authority.snp === undefined ? null : join(folder, generation, 'ark.der');
     return {
       exit: 0,
-      json: { url: server.url, root: authority.root.name, ark },
+      json: { url: server.url, root: authority.root.name, ark, snpArk },
       render(screen) {
         screen.line(`${screen.paint('warning', authority.root.name)} on ${server.url}`);
         screen.line(`Trust it with --root ${ark}`);
+        if (snpArk !== null) screen.line(`For SEV-SNP: --root ${snpArk}`);
       },
       stay: (stop) => untilStopped(stop, () => server.close()),
     };

@@ -1,6 +1,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { createKdsClient, type KdsClient } from '@vouchsafe/kds';
+import { InvalidArgumentError } from '@vouchsafe/sev';
 import { path, text } from '../../frame/options.js';
 
 /** Options of the commands that ask a key service. */
@@ -21,7 +22,28 @@ export function openKeyService({
   offline?: boolean | undefined;
 }): KdsClient {
   if (url === undefined || url === 'amd') {
-    return createKdsClient({ cacheFolder: cache ?? join(homedir(), '.cache', 'vouchsafe', 'kds'), offline });
+    return createKdsClient({ cacheFolder: cache ?? usualCache(), offline });
   }
   return createKdsClient({ baseUrl: url, offline, ...(cache === undefined ? {} : { cacheFolder: cache }) });
+}
+
+/** Where AMD's answers are kept unless told otherwise. */
+export const usualCache = () => join(homedir(), '.cache', 'vouchsafe', 'kds');
+
+/**
+ * Where the answers of a service are kept by a command that is about them.
+ * @throws InvalidArgumentError for a service of one's own without a folder: nothing would be kept
+ */
+export function cacheFolderFor({
+  kds,
+  cache,
+}: {
+  kds?: string | undefined;
+  cache?: string | undefined;
+}): string {
+  if (cache !== undefined) return cache;
+  if (kds === undefined || kds === 'amd') return usualCache();
+  throw new InvalidArgumentError('--cache', 'it has to be given with a --kds of your own', {
+    hint: 'only AMD’s answers have a usual place',
+  });
 }
