@@ -33,6 +33,7 @@ async function signerOf(
 ): Promise<X509Certificate | undefined> {
   const named = candidates.filter(({ subject }) => sameName(subject.attributes, child.issuer.attributes));
   const [first = candidates[0]] = named;
+  if (named.length < 2) return first;
   for (const candidate of named.slice(0, maximumCandidates)) {
     const { publicKey } = candidate;
     if ('modulus' in publicKey && (await isSignedWith(child, publicKey))) return candidate;
