@@ -3,7 +3,7 @@
  * those that no test misses. PATHs are folders or files below the root; without any, all packages.
  */
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type CheckSite, findChecks } from './disable-checks/find.js';
 import { Workbench } from './disable-checks/workbench.js';
@@ -89,10 +89,14 @@ async function tryAll(sites: readonly CheckSite[], benches: readonly Workbench[]
 async function whoNotices(site: CheckSite, bench: Workbench): Promise<string | undefined> {
   const beside = site.path.replace(/\.ts$/, '.test.ts');
   const related = ['related', '--run', site.path];
+  const folder = dirname(site.path);
   const owner = site.path.split('/', 2).join('/');
   const others = readdirSync('packages').filter((name) => `packages/${name}` !== owner);
   const rounds: [string, string[]][] = [
     ...(bench.has(beside) ? [['the test beside it', ['run', beside]] satisfies [string, string[]]] : []),
+    ...(hasTests(folder)
+      ? [['tests of its folder', [...related, '--dir', folder]] satisfies [string, string[]]]
+      : []),
     [`tests of ${owner}`, [...related, ...others.map((name) => `--exclude=packages/${name}/**`)]],
     ...(options.quick ? [] : [['tests of another package', related] satisfies [string, string[]]]),
   ];
@@ -101,6 +105,10 @@ async function whoNotices(site: CheckSite, bench: Workbench): Promise<string | u
     if (outcome !== 'survived') return outcome === 'timeout' ? `${who} (timeout)` : who;
   }
   return undefined;
+}
+
+function hasTests(folder: string): boolean {
+  return readdirSync(folder).some((name) => isTestPath(name));
 }
 
 function selectedSites(): CheckSite[] {
