@@ -218,7 +218,7 @@ describeWithVectors('digest, on known answers', () => {
   });
 
   it.each([
-    [['--mode', 'snp'], 'not there yet'],
+    [['--mode', 'snp'], '--vcpus'],
     [['--mode', 'seves'], '--vcpus'],
     [['--mode', 'seves', '--vcpus', '1'], '--vcpu-type'],
     [['--mode', 'seves', '--vcpus', '1', '--vcpu-type', 'i486'], 'vCPU type'],

@@ -21,7 +21,13 @@ export const commandTable: CommandTable = {
   },
   digest: {
     summary: 'compute the launch digest of a guest',
-    load: async () => (await import('./digest.js')).digest,
+    load: async () => (await import('./digest/calculate.js')).calculate,
+    commands: {
+      explain: {
+        summary: 'find out which launch gives a digest',
+        load: async () => (await import('./digest/explain.js')).explain,
+      },
+    },
   },
   report: {
     summary: 'attestation reports of SEV-SNP',

@@ -3,7 +3,7 @@ import { type AnyCommand, type Context, exitStatus, type Given, type Result } fr
 import type { Io } from './io.js';
 import { terminalProgress } from './progress.js';
 import { screenOn } from './screen.js';
-import { type CommandTable, findNode, type Group, isGroup, type Leaf } from './table.js';
+import { type CommandTable, findNode, type Group, isLeaf, type Leaf } from './table.js';
 
 export interface Product {
   readonly name: string;
@@ -60,7 +60,7 @@ async function execute({ command, json, given }: Request, io: Io): Promise<numbe
 /** Builds commander's tree along the named path only, and lets it read the words. */
 async function parse(product: Product, words: readonly string[], io: Io): Promise<Request | undefined> {
   const { path, node } = findNode(product.table, words);
-  const leaf = node === undefined || isGroup(node) ? undefined : node;
+  const leaf = node !== undefined && isLeaf(node) ? node : undefined;
   const declaration = leaf === undefined ? undefined : await leaf.load();
   let request: Request | undefined;
 
@@ -100,8 +100,8 @@ function addNodes(
   for (const [word, node] of Object.entries(table)) {
     const made = above.command(word).summary(node.summary).description(node.summary).helpCommand(false);
     if (word !== path[0]) continue;
-    if (isGroup(node)) addNodes(made, node.commands, path.slice(1), onLeaf);
-    else onLeaf(made, node);
+    if (node.commands !== undefined) addNodes(made, node.commands, path.slice(1), onLeaf);
+    if (isLeaf(node)) onLeaf(made, node);
   }
 }
 

@@ -4,6 +4,8 @@ import type { AnyCommand } from './command.js';
 export interface Leaf {
   readonly summary: string;
   load(): Promise<AnyCommand>;
+  /** Commands whose first word is this one’s: `digest` and `digest explain`. */
+  readonly commands?: CommandTable;
 }
 
 /** Commands under one word. */
@@ -18,8 +20,8 @@ export interface Group {
  */
 export type CommandTable = Readonly<Record<string, Leaf | Group>>;
 
-export function isGroup(node: Leaf | Group): node is Group {
-  return 'commands' in node;
+export function isLeaf(node: Leaf | Group): node is Leaf {
+  return 'load' in node;
 }
 
 /** The words at the start of `words` that name a node of the table, and that node; the node is absent for no word. */
@@ -34,7 +36,7 @@ export function findNode(
     if (rest === undefined || !Object.hasOwn(rest, word)) break;
     path.push(word);
     node = rest[word]!;
-    rest = isGroup(node) ? node.commands : undefined;
+    rest = node.commands;
   }
   return node === undefined ? { path } : { path, node };
 }
@@ -46,6 +48,7 @@ export function allCommands(
 ): { path: string[]; leaf: Leaf }[] {
   return Object.entries(table).flatMap(([word, node]) => {
     const path = [...above, word];
-    return isGroup(node) ? allCommands(node.commands, path) : [{ path, leaf: node }];
+    const below = node.commands === undefined ? [] : allCommands(node.commands, path);
+    return isLeaf(node) ? [{ path, leaf: node }, ...below] : below;
   });
 }
