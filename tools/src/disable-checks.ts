@@ -95,7 +95,7 @@ async function whoNotices(site: CheckSite, bench: Workbench): Promise<string | u
   const rounds: [string, string[]][] = [
     ...(bench.has(beside) ? [['the test beside it', ['run', beside]] satisfies [string, string[]]] : []),
     ...(hasTests(folder)
-      ? [['tests of its folder', [...related, '--dir', folder]] satisfies [string, string[]]]
+      ? [['tests of its folder', ['run', `${folder}/`]] satisfies [string, string[]]]
       : []),
     [`tests of ${owner}`, [...related, ...others.map((name) => `--exclude=packages/${name}/**`)]],
     ...(options.quick ? [] : [['tests of another package', related] satisfies [string, string[]]]),
