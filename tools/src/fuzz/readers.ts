@@ -13,6 +13,7 @@ import {
   snpReportSeeds,
 } from './snp-seeds.js';
 import { acceptedBytes } from './structure-seeds.js';
+import { x509Seeds } from './x509-seeds.js';
 
 /** Every structure that is declared with the codec, read from bytes. Seeds come from the declaration. */
 export function structureReaders(): Parser[] {
@@ -79,6 +80,58 @@ function secretTableSeeds(): Uint8Array[] {
   return [sev.openSecret(table).slice()];
 }
 
+/** Certificates, revocation lists, and what stands in their extensions. */
+function x509Readers(): Parser[] {
+  const { certificates, lists, certificatePem, listPem, pem, scope } = x509Seeds;
+  const own = (
+    name: string,
+    seeds: readonly Uint8Array[],
+    parse: (bytes: Uint8Array) => unknown,
+  ): Parser => ({
+    name,
+    seeds,
+    parse,
+  });
+  const ofExtension = (name: string, seed: Uint8Array, parse: (extension: sev.X509Extension) => unknown) =>
+    own(name, [seed], (value) => parse({ oid: '', critical: false, value, offset: 0 }));
+  const { oids } = sev;
+  return [
+    own('parseCertificate', certificates, (bytes) => {
+      const { subject, publicKey, signatureAlgorithm, notAfter } = sev.parseCertificate(bytes);
+      sev.authorityIdentity(subject.attributes);
+      return [
+        sev.publicKeyText(publicKey),
+        sev.signatureAlgorithmText(signatureAlgorithm),
+        sev.timeText(notAfter),
+      ];
+    }),
+    own('parseVek', certificates.slice(1), (bytes) => sev.parseVek(sev.parseCertificate(bytes))),
+    own('parseRevocationList', lists, (bytes) => sev.parseRevocationList(bytes)),
+    own('readCertificates', [...certificates, utf8(certificatePem)], (bytes) => sev.readCertificates(bytes)),
+    own('readRevocationLists', [...lists, utf8(listPem)], (bytes) => sev.readRevocationLists(bytes)),
+    ofText('parsePem', [pem], (text) => sev.parsePem(text, 'CERTIFICATE')),
+    ofText('parsePemBlocks', [pem], (text) => sev.parsePemBlocks(text)),
+    ofExtension(
+      'parseBasicConstraints',
+      x509Seeds.extension(oids.basicConstraints),
+      sev.parseBasicConstraints,
+    ),
+    ofExtension('parseKeyUsage', x509Seeds.extension(oids.keyUsage), sev.parseKeyUsage),
+    ofExtension('parseSubjectKeyId', x509Seeds.extension(oids.subjectKeyIdentifier), sev.parseSubjectKeyId),
+    ofExtension(
+      'parseAuthorityKeyId',
+      x509Seeds.extension(oids.authorityKeyIdentifier),
+      sev.parseAuthorityKeyId,
+    ),
+    ofExtension(
+      'parseCrlDistributionPoints',
+      x509Seeds.extension(oids.crlDistributionPoints),
+      sev.parseCrlDistributionPoints,
+    ),
+    ofExtension('parseListScope', scope.value, sev.parseListScope),
+  ];
+}
+
 /**
  * Every function that reads what someone else wrote. `readers.test.ts` fails when an exported `parse…` of the ground
  * floor or of the protocol is not here.
@@ -129,6 +182,7 @@ export function parserReaders(): Parser[] {
     own('parseSignerInfo', [Uint8Array.of(4, 0, 0, 0)], (bytes) =>
       sev.parseSignerInfo(Number(BigInt.asUintN(40, wordOf(bytes)))),
     ),
+    ...x509Readers(),
     ofText('fromHex', ['', '00ff7aA0', '0123456789abcdef'], (text) => sev.fromHex(text)),
     ofText('fromBase64', ['', 'AAECAwQ=', 'AAEC\nAwQF\n'], (text) => sev.fromBase64(text)),
     ofText('guidToBytes', ['00112233-4455-6677-8899-aabbccddeeff'], (text) => sev.guidToBytes(text)),
