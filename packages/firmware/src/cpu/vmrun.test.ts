@@ -417,6 +417,7 @@ describe('guest programs', () => {
     const ended: unknown[] = [];
     const { machine, hypervisor, handle, control } = await launched('sev', async (view) => {
       await view.halt().catch((error: unknown) => ended.push(error));
+      await view.readPrivate(0, 16).catch((error: unknown) => ended.push(error));
     });
     await hypervisor.host.enter(control);
     if (how === 'DECOMMISSION') {
@@ -424,8 +425,8 @@ describe('guest programs', () => {
       expectSuccess(await hypervisor.decommission(handle));
     } else if (how === 'SHUTDOWN') expectSuccess(await hypervisor.call('SHUTDOWN'));
     else await machine.close();
-    await Promise.resolve();
-    expect(ended).toMatchObject([{ fault: 'machine-gone' }]);
+    await new Promise(setImmediate);
+    expect(ended).toMatchObject([{ fault: 'machine-gone' }, { fault: 'machine-gone' }]);
     expect(await hypervisor.host.enter(control)).toMatchObject({ reason: 'invalid' });
   });
 

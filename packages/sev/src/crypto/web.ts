@@ -132,6 +132,7 @@ const port: CryptoPort = {
 
   async verifyRsaPss(key: RsaPublicKey, hash: HashName, data, signature) {
     const object = await publicKey(key, { name: 'RSA-PSS', hash: webHash[hash] });
+    // The type asks for this: without a key, verify() would fail and come to the same below.
     if (object === undefined) return false;
     const parameters = { name: 'RSA-PSS', saltLength: digestLength[hash] };
     // Some keys that no one can have made, such as a modulus of zero, are found out only here.
