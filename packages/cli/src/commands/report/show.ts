@@ -108,8 +108,10 @@ function rootSentences(screen: Screen, appraisal: Appraisal | undefined): string
   if (appraisal === undefined) {
     return ['root: not known, as no certificate was given; whatever follows may be anybody’s invention'];
   }
-  const { failed } = verdict(appraisal);
-  const reasons = failed.map(({ title, id }) => `${screen.paint('bad', 'failed')}: ${title} (${id})`);
+  const [first, ...others] = verdict(appraisal).failed;
+  const more = others.length === 0 ? '' : `, and ${others.length} more`;
+  const reasons =
+    first === undefined ? [] : [`${screen.paint('bad', 'failed')}: ${first.title} (${first.id})${more}`];
   if (appraisal.root === undefined)
     return [`root: ${screen.paint('bad', 'none')}; the report is not proved genuine`, ...reasons];
   const { name, kind } = appraisal.root;
