@@ -60,6 +60,11 @@ export const importTable: Readonly<Record<string, PackageRule>> = {
     why: 'the command wires the roles together; nothing imports the command',
     nodeModules: 'yes',
   },
+  page: {
+    mayImport: ['@vouchsafe/sev'],
+    why: 'the page verifies in a stranger’s browser: it has the verifier, no role, and no network',
+    nodeModules: [],
+  },
   tools: {
     mayImport: [
       ...all.map((name) => `@vouchsafe/${name}`),
