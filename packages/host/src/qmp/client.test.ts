@@ -101,14 +101,16 @@ describe('QMP client', () => {
     await client.close();
   });
 
-  test('an answer that comes after its time is none', async () => {
-    let late: (() => void) | undefined;
-    const path = await negotiating(({ id }, socket) => {
-      late = () => socket.write(answer({ return: {}, id }));
+  test('an answer that comes after its time is nobody’s, and the next command gets its own; twice is too much', async () => {
+    const late: string[] = [];
+    const path = await negotiating(({ execute, id }, socket) => {
+      if (execute === 'stop') late.push(answer({ return: 'late', id }));
+      else socket.write(late.join('') + answer({ return: execute, id }));
     });
     const client = await connectQmp(path);
-    await expect(client.execute('query-status', { timeout: 20 })).rejects.toBeInstanceOf(UnavailableError);
-    late?.();
+    await expect(client.execute('stop', { timeout: 20 })).rejects.toBeInstanceOf(UnavailableError);
+    expect(await client.execute('query-status')).toBe('query-status');
+    await expect(client.execute('query-status')).rejects.toBeInstanceOf(MalformedError);
     await client.closed;
   });
 

@@ -67,6 +67,8 @@ export async function connectQmp(socketPath: string, options: ConnectQmpOptions 
   const { timeout = 30_000, messageLimit = qmpMessageLimit } = options;
   const socket = await openSocket(requireSocketPath(socketPath));
   const waiting = new Map<number, Waiting>();
+  /** Ids of commands whose answer did not come in time: it may still come, and is then nobody's. */
+  const givenUp = new Set<number>();
   const listeners = new Set<(event: QmpEvent) => void>();
   const greeting = deferred<QmpVersion>();
   const closed = deferred<void>();
@@ -92,6 +94,7 @@ export async function connectQmp(socketPath: string, options: ConnectQmpOptions 
       for (const listener of listeners) listener(event);
     } else {
       const answer = read(answerMessage, message, 'an answer');
+      if (givenUp.delete(answer.id)) return;
       const asked = waiting.get(answer.id);
       if (asked === undefined) throw malformed('id', 'the id of a command under way', String(answer.id));
       waiting.delete(answer.id);
@@ -109,7 +112,9 @@ export async function connectQmp(socketPath: string, options: ConnectQmpOptions 
     }
   });
   socket.on('data', (chunk) => {
-    if (!feed(chunk)) fail(malformed('length', `at most ${messageLimit} bytes`, 'a longer message'));
+    if (!feed(chunk)) {
+      fail(malformed('size', `at most ${messageLimit} bytes, 1024 levels deep`, 'a larger message'));
+    }
   });
   socket.on('error', (cause) => fail(gone(socketPath, cause)));
   socket.on('close', () => {
@@ -126,6 +131,7 @@ export async function connectQmp(socketPath: string, options: ConnectQmpOptions 
     );
     return within(answer, own, () => {
       waiting.delete(id);
+      givenUp.add(id);
       return new UnavailableError('QMP', `no answer to ${command} within ${own / 1000} s`);
     });
   }

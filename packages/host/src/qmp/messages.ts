@@ -23,6 +23,9 @@ export interface QmpEvent {
 /** Longest message that either side of ours takes in. */
 export const qmpMessageLimit = 0x10_0000;
 
+/** QEMU's own limit. What is deeper can be read and not written: an id that comes back would overflow the stack. */
+const nestingLimit = 1024;
+
 const openers = new Set([0x7b, 0x5b]);
 const closers = new Set([0x7d, 0x5d]);
 const blanks = new Set([0x20, 0x09, 0x0a, 0x0d]);
@@ -31,7 +34,8 @@ const [quote, backslash] = [0x22, 0x5c];
 /**
  * Cuts a stream into the texts of JSON values. QMP's messages end where their braces do: QEMU writes a line break after
  * each, and asks none of its clients. What is no object or list ends at the next blank.
- * @returns a function to feed with what arrives; it gives `false` once a value was longer than `limit`
+ * @returns a function to feed with what arrives; it gives `false` once a value was longer than `limit`, or nested deeper
+ * than QEMU allows
  */
 export function splitJson(limit: number, onText: (text: string) => void): (chunk: Uint8Array) => boolean {
   let held: Uint8Array[] = [];
@@ -64,6 +68,7 @@ export function splitJson(limit: number, onText: (text: string) => void): (chunk
         inString = true;
       } else if (openers.has(byte)) {
         depth += 1;
+        if (depth > nestingLimit) return false;
       } else if (closers.has(byte)) {
         depth = Math.max(0, depth - 1);
         if (depth === 0) {

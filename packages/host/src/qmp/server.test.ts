@@ -176,6 +176,31 @@ describe('QMP server', () => {
     expect(await client.line()).toBeUndefined();
   });
 
+  test('an id that is nested without end is refused, and the server goes on', async () => {
+    const { path } = await served();
+    const client = await negotiated(path);
+    const nested = (depth: number) => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    const asking = (depth: number) => `{"execute":"query-version","id":${nested(depth)}}`;
+    expect(JSON.stringify(await client.ask(asking(1023)))).toContain(nested(1023));
+    client.send(asking(200_000));
+    expect(await client.line()).toMatchObject({ error: { desc: /limit/ } });
+    expect(await client.line()).toBeUndefined();
+    expect(await (await negotiated(path)).ask('{"execute":"query-status"}')).toHaveProperty('return');
+  });
+
+  test('a client that asks without end and takes no answer is not read from, and holds up no one', async () => {
+    const { path, vm } = await served();
+    const greedy = createConnection(path);
+    onTestFinished(() => void greedy.destroy());
+    greedy.on('error', () => undefined);
+    greedy.write(`{"execute":"qmp_capabilities"}${'{"execute":"query-commands"}'.repeat(300_000)}`);
+    const { ask } = await negotiated(path);
+    for (let i = 0; i < 300; i++) expect(await ask('{"execute":"query-status"}')).toHaveProperty('return');
+    expect(greedy.writableLength).toBeGreaterThan(0);
+    await vm.close();
+    await vm.finished;
+  });
+
   test('capabilities name the platform that a session is made for', async () => {
     const { path } = await served();
     const { ask } = await negotiated(path);

@@ -9,7 +9,7 @@ export interface QmpServer {
   readonly socketPath: string;
   /** Sends an event to every client that has negotiated. */
   emit(event: string, data?: Readonly<Record<string, unknown>>): void;
-  /** Ends all connections, once what was sent to them is out, and removes the socket. */
+  /** Ends all connections, once what was sent to them is out or was not taken in time, and removes the socket. */
   close(): Promise<void>;
 }
 
@@ -24,9 +24,13 @@ export interface QmpServerOptions {
 interface Client {
   readonly socket: Socket;
   readonly session: QmpSession;
-  /** Settles when everything that the client has asked so far is answered. */
+  /** Settles when everything that the client has asked so far is answered, and the answers are taken. */
   turn: Promise<unknown>;
+  unanswered: number;
 }
+
+/** Time for a client to take its last answers, in milliseconds, when the server closes. */
+const closingGrace = 1000;
 
 /**
  * Listens on a unix socket that its user alone may open (mode 0600) and speaks QEMU's machine protocol there.
@@ -39,17 +43,28 @@ export async function listenQmp(options: QmpServerOptions): Promise<QmpServer> {
 
   const server = createServer((socket) => {
     const session = qmpSession(version, commands);
-    const client: Client = { socket, session, turn: Promise.resolve() };
+    const client: Client = { socket, session, turn: Promise.resolve(), unanswered: 0 };
     const send = (message: object) => write(socket, message);
     clients.add(client);
     send(session.greeting);
+    const answer = async (text: string) => {
+      send(await session.answer(text));
+      await taken(socket);
+      client.unanswered -= 1;
+      if (client.unanswered === 0) socket.resume();
+    };
     const feed = splitJson(qmpMessageLimit, (text) => {
-      client.turn = client.turn.then(async () => send(await session.answer(text)));
+      client.unanswered += 1;
+      client.turn = client.turn.then(() => answer(text));
     });
     socket.on('data', (chunk) => {
-      if (feed(chunk)) return;
-      send({ error: { class: 'GenericError', desc: 'JSON token size limit exceeded' } });
-      socket.destroySoon();
+      if (!feed(chunk)) {
+        send({ error: { class: 'GenericError', desc: 'JSON size or nesting limit exceeded' } });
+        socket.destroySoon();
+      } else if (client.unanswered > 0) {
+        // Who asks without end and takes no answer waits; else this process would keep both for him.
+        socket.pause();
+      }
     });
     socket.on('error', () => socket.destroy());
     socket.on('close', () => clients.delete(client));
@@ -71,13 +86,26 @@ export async function listenQmp(options: QmpServerOptions): Promise<QmpServer> {
         await client.turn;
         client.socket.destroySoon();
       });
+      const late = setTimeout(() => {
+        for (const { socket } of clients) socket.destroy();
+      }, closingGrace);
       await Promise.all([...ended, closed]);
+      clearTimeout(late);
     },
   };
 }
 
 function write(socket: Socket, message: object): void {
   if (socket.writable) socket.write(`${JSON.stringify(message)}\r\n`);
+}
+
+/** Resolves when the socket can hold more, or is gone. */
+async function taken(socket: Socket): Promise<void> {
+  if (!socket.writableNeedDrain) return;
+  await new Promise<void>((resolve) => {
+    socket.once('drain', resolve);
+    socket.once('close', resolve);
+  });
 }
 
 /** Binds within the call, so that the socket never exists with wider permissions than its own. */
