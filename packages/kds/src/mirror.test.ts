@@ -27,7 +27,7 @@ async function mirrored(options: Partial<MirrorOptions> = {}) {
 
 describe('a mirror', () => {
   test('asks once for what a fleet wants, and serves it from then on', async () => {
-    const { client, chip, vcek, snp, upstream, authority } = await mirrored();
+    const { client, chip, vcek, snp, upstream, authority } = await mirrored({ missesPerMinute: 4 });
     const fleet = await Promise.all(Array.from({ length: 8 }, () => client().vcek(chip)));
     for (const each of fleet) expect(each).toEqual(vcek);
     expect(await client().certificateChain('VCEK', 'Milan')).toEqual([snp.ask, snp.ark]);

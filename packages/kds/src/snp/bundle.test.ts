@@ -4,7 +4,7 @@ import { MalformedError, toBase64, toHex, UnavailableError } from '@vouchsafe/se
 import { describe, expect, test } from 'vitest';
 import { createKdsClient, NotCachedError } from '../client.js';
 import { countedService } from '../testing/counted-service.js';
-import { chipIdOf, day, endorsedChip, type SnpLine, testClock } from '../testing/snp-chip.js';
+import { chipIdOf, day, endorsedChip, misnamed, type SnpLine, testClock } from '../testing/snp-chip.js';
 import { temporaryFolder } from '../testing/temporary.js';
 import { exportBundle, importEntries, readBundle, writeBundle } from './bundle.js';
 import { endorsementPath, vcekRequest } from './endorsement-request.js';
@@ -73,15 +73,21 @@ describe('a bundle', () => {
     expect(late.kept).toHaveLength(2);
   });
 
-  const changes: [
-    string,
-    (given: Awaited<ReturnType<typeof prepared>>, bundle: string) => Promise<string>,
-  ][] = [
+  type Change = (given: Awaited<ReturnType<typeof prepared>>, bundle: string) => Promise<string>;
+  const changes: [name: string, change: Change, message?: RegExp][] = [
     ['nothing', async () => ''],
     ['something else', async () => 'null'],
     ['a list', async () => '[]'],
-    ['another format', async (_given, bundle) => bundle.replace('vouchsafe-kds-bundle', 'other')],
-    ['another version', async (_given, bundle) => bundle.replace('"version": 1', '"version": 2')],
+    [
+      'another format',
+      async (_given, bundle) => bundle.replace('vouchsafe-kds-bundle', 'other'),
+      /expected vouchsafe-kds-bundle/,
+    ],
+    [
+      'another version',
+      async (_given, bundle) => bundle.replace('"version": 1', '"version": 2'),
+      /expected vouchsafe-kds-bundle, version 1/,
+    ],
     ['no entries', async () => '{"format":"vouchsafe-kds-bundle","version":1}'],
     ['an entry that is none', async (_given, bundle) => bundle.replace('"entries": [', '"entries": [null,')],
     ['one more member', async (_given, bundle) => bundle.replace('"version": 1,', '"version": 1, "x": 1,')],
@@ -96,7 +102,11 @@ describe('a bundle', () => {
     ['a path of another host', async (_given, bundle) => bundle.replace('/vcek/v1', 'http://x/vcek/v1')],
     ['a path out', async (_given, bundle) => bundle.replace('/vcek/v1/Milan/crl', '/vcek/v1/../crl')],
     ['a path in another form', async (_given, bundle) => bundle.replace('blSPL=4', 'blSPL=04')],
-    ['a digest of other content', async (_given, bundle) => bundle.replace(/"sha256": "./, '"sha256": "_')],
+    [
+      'a digest of other content',
+      async (_given, bundle) => bundle.replace(/"sha256": "./, '"sha256": "_'),
+      /entry 1 .*digest/,
+    ],
     ['content that is no base64', async (_given, bundle) => bundle.replace('"content": "', '"content": "!')],
     [
       'the VCEK of one chip as another’s',
@@ -129,12 +139,14 @@ describe('a bundle', () => {
     ],
   ];
 
-  test.each(changes)('with %s is refused', async (_name, change) => {
+  test.each(changes)('with %s is refused', async (_name, change, message = /bundle/) => {
     const given = await prepared();
     const bundle = text((await exportBundle(given.online, given.requests)).bytes);
     const changed = await change(given, bundle);
     expect(changed).not.toBe(bundle);
-    await expect(readBundle(bytesOf(changed))).rejects.toBeInstanceOf(MalformedError);
+    const refused = readBundle(bytesOf(changed));
+    await expect(refused).rejects.toBeInstanceOf(MalformedError);
+    await expect(refused).rejects.toThrow(message);
     await readBundle(bytesOf(bundle));
   });
 
@@ -177,13 +189,17 @@ describe('an offline store of Trustee', () => {
   });
 
   test('with a certificate of another chip, or something else, is refused', async () => {
-    const { vcek, snp } = await prepared();
+    const { vcek, snp, chip } = await prepared();
     const other = toHex(chipIdOf('Milan'));
     await expect(readTrusteeStore(storeOf(other, 'vcek.der', vcek))).rejects.toThrow(/hwID/);
-    for (const bytes of [snp.ask, new Uint8Array(20_000)])
-      await expect(readTrusteeStore(storeOf(other, 'vcek.der', bytes))).rejects.toBeInstanceOf(
-        MalformedError,
-      );
+    await expect(readTrusteeStore(storeOf(other, 'vcek.der', snp.ask))).rejects.toBeInstanceOf(
+      MalformedError,
+    );
+    const long = storeOf(other, 'vcek.der', new Uint8Array(16_385));
+    await expect(readTrusteeStore(long)).rejects.toThrow(/at most 16384 bytes, found 16385/);
+    const strange = await (await misnamed()).vcek({ ...chip, line: 'Milan' });
+    const named = storeOf(toHex(chip.chipId), 'vcek.der', strange);
+    await expect(readTrusteeStore(named)).rejects.toThrow(/certificate at .* the VCEK of Milan chip/);
   });
 
   test('that is not there is a clear error', async () => {

@@ -24,6 +24,7 @@ import {
   day,
   endorsedChip,
   hour,
+  misnamed,
   type SnpLine,
   snpAuthority,
   tcbOf,
@@ -231,6 +232,11 @@ describe('what the service sends', () => {
       },
       /received a VCEK of Genoa/,
     ],
+    [
+      'one that names another product line’s ASK',
+      async ({ chip }) => (await misnamed()).vcek({ ...chip, line: 'Milan' }),
+      /received issued by .*SEV-Genoa/,
+    ],
     ['more than any certificate has', async () => new Uint8Array(70_000), /more than 65536 bytes/],
   ];
 
@@ -268,6 +274,16 @@ describe('what the service sends', () => {
         return pem(snp.ask, snp.ark);
       },
       /received first .*SEV-Genoa/,
+    ],
+    [
+      'another product line’s ARK',
+      async ({ snp }) => pem(snp.ask, (await snpAuthority('Genoa')).snp.ark),
+      /received second .*ARK-Genoa/,
+    ],
+    [
+      'an ASK that names another ARK',
+      async ({ snp }) => pem((await misnamed()).ask, snp.ark),
+      /SEV-Milan, which that ARK did not sign/,
     ],
     ['an ARK that signed neither', async ({ snp }) => pem(snp.ask, altered(snp.ark)), /did not sign/],
     ['an ASK that it did not sign', async ({ snp }) => pem(altered(snp.ask), snp.ark), /did not sign/],
@@ -366,12 +382,14 @@ describe('the cache', () => {
   });
 
   test('a list that does not say when it grows stale is given and not kept', async () => {
-    const { client, service } = await prepared();
+    const cacheFolder = temporaryFolder();
+    const { client, service } = await prepared('Milan', { cacheFolder });
     const list = await listOf(testTime - day, undefined);
     service.scripted.push({ status: 200, body: list }, { status: 200, body: list });
     expect(await client.revocationList('VCEK', 'Milan')).toEqual(list);
     expect(await client.revocationList('VCEK', 'Milan')).toEqual(list);
     expect(service.requests).toHaveLength(2);
+    expect(readdirSync(cacheFolder)).toEqual([]);
   });
 
   test('on request a list is fetched anew, and never replaced by an older one', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MalformedError, parseCertificate, parseVek, toHex, UnavailableError } from '@vouchsafe/sev';
 import type { BundleEntry } from './bundle.js';
 import { checkEndorsement } from './checked-endorsement.js';
-import { vcekRequest } from './endorsement-request.js';
+import { requestText, vcekRequest } from './endorsement-request.js';
 
 const largestCertificate = 16384;
 const mostChips = 10_000;
@@ -29,17 +29,21 @@ export async function readTrusteeStore(folder: string): Promise<BundleEntry[]> {
 }
 
 async function readEntry(path: string, hwid: string): Promise<BundleEntry> {
-  const bytes = await reading(path, async () => {
-    if ((await stat(path)).size > largestCertificate) return new Uint8Array();
-    return Uint8Array.from(await readFile(path));
-  });
+  const refuse = (field: string, expected: string, found: string, cause?: unknown) =>
+    new MalformedError({ structure: path, field, offset: 0, expected, found }, { cause });
+  const { size } = await reading(path, () => stat(path));
+  if (size > largestCertificate) throw refuse('length', `at most ${largestCertificate} bytes`, `${size}`);
+  const bytes = await reading(path, async () => Uint8Array.from(await readFile(path)));
   const vek = parseVek(parseCertificate(bytes, { offset: 0, path }));
-  if (vek.hwid === undefined || toHex(vek.hwid) !== hwid) {
-    const found = vek.hwid === undefined ? 'none' : toHex(vek.hwid);
-    throw new MalformedError({ structure: path, field: 'hwID', offset: 0, expected: hwid, found });
-  }
+  if (vek.hwid === undefined || toHex(vek.hwid) !== hwid)
+    throw refuse('hwID', hwid, vek.hwid === undefined ? 'none' : toHex(vek.hwid));
   const request = vcekRequest({ line: vek.line, chipId: vek.hwid, tcb: vek.tcb });
-  await checkEndorsement(request, bytes);
+  try {
+    await checkEndorsement(request, bytes);
+  } catch (error) {
+    if (!(error instanceof UnavailableError)) throw error;
+    throw refuse('certificate', requestText(request), 'something else', error);
+  }
   return { request, bytes };
 }
 

@@ -1,5 +1,17 @@
-import { generateP384, type ProductLine, systemRandom, type TcbVersion, tcbLayout } from '@vouchsafe/sev';
+import {
+  developmentEndorsementRules,
+  encodeCertificate,
+  generateP384,
+  newAuthorityCertificate,
+  newVekCertificate,
+  type ProductLine,
+  systemRandom,
+  type TcbVersion,
+  tcbLayout,
+} from '@vouchsafe/sev';
+import { rsaPublicKeyOf, signPss } from '../authority-keys.js';
 import { openDevelopmentAuthority } from '../development-authority.js';
+import { keyIdOf } from '../snp/authority-certificates.js';
 import { testAuthorityKeys } from './authority-keys.js';
 import { temporaryFolder } from './temporary.js';
 
@@ -49,6 +61,41 @@ export async function snpAuthority(line: SnpLine, { folder = temporaryFolder(), 
   });
   if (authority.snp === undefined) throw new Error(`${line} has SEV-SNP`);
   return { authority, snp: authority.snp, folder };
+}
+
+/** Names of another product line over certificates of Milan, signed with the right key: what only names can tell. */
+export async function misnamed() {
+  const { ark, ask } = await testAuthorityKeys('milan');
+  const [rules, others] = [developmentEndorsementRules('Milan'), developmentEndorsementRules('Genoa')];
+  const validity = { notBefore: testTime - day, notAfter: testTime + day };
+  const publicKey = rsaPublicKeyOf('milan', ask);
+  const [keyId, issuerKeyId] = [await keyIdOf(publicKey), await keyIdOf(rsaPublicKeyOf('milan', ark))];
+  const fields = newAuthorityCertificate(rules, {
+    role: 'ASK',
+    serial: 7n,
+    publicKey,
+    keyId,
+    issuerKeyId,
+    ...validity,
+  });
+  const issuer = others.authorities.ARK.subject;
+  return {
+    /** An ASK of Milan that names the ARK of Genoa as its issuer. */
+    ask: await encodeCertificate({ ...fields, issuer }, (bytes) => signPss('milan', ark, bytes)),
+    /** A VCEK of Milan that names the ASK of Genoa as its issuer. */
+    async vcek(chip: { line: 'Milan'; chipId: Uint8Array; tcb: TcbVersion }) {
+      const vek = {
+        kind: 'VCEK',
+        productName: 'Milan-B0',
+        hwid: chip.chipId,
+        line: chip.line,
+        tcb: chip.tcb,
+      } as const;
+      const { publicKey: key } = await generateP384();
+      const certificate = newVekCertificate(others, { vek, publicKey: key, ...validity });
+      return encodeCertificate(certificate, (bytes) => signPss('milan', ask, bytes));
+    },
+  };
 }
 
 /** An authority with one chip, endorsed for one TCB version. */

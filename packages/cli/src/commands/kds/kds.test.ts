@@ -7,6 +7,7 @@ import {
   parseRevocationList,
   parseSnpReport,
   parseVek,
+  type TcbVersion,
   toHex,
 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -19,7 +20,13 @@ const tcb = { bootloader: 4, tee: 0, snp: 24, microcode: 217 };
 const tcbText = 'bootloader=4,tee=0,snp=24,microcode=217';
 
 /** `kds serve` over an authority that has endorsed one chip, and a folder to work in. */
-async function served({ chipId = new Uint8Array(64).fill(0xc5), of = tcb } = {}) {
+async function served({
+  chipId = new Uint8Array(64).fill(0xc5),
+  of = tcb,
+}: {
+  chipId?: Uint8Array;
+  of?: TcbVersion;
+} = {}) {
   const folder = temporaryFolder();
   const at = (name: string) => join(folder, name);
   const authority = await openDevelopmentAuthority({
@@ -41,7 +48,7 @@ async function served({ chipId = new Uint8Array(64).fill(0xc5), of = tcb } = {})
   return { at, authority, vcek, url, stop, document: service.document, chip: toHex(chipId) };
 }
 
-const read = (path: string) => new Uint8Array(readFileSync(path));
+const read = (path: string): Uint8Array => new Uint8Array(readFileSync(path));
 
 describe('kds serve and fetch', () => {
   it('give a chip’s VCEK, its chain and its revocation list', async () => {
