@@ -1,32 +1,25 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ConsoleShell, outputPattern, readConsolePage } from './testing/console-page.js';
-import { build, freePort, repository } from './testing/process.js';
+import { describe, expect, it } from 'vitest';
+import { describeConsolePage, outputPattern } from './testing/console-page.js';
+import { freePort, repository } from './testing/process.js';
 
 /** The page names a port; here it is one that is free. */
 const page = readFileSync(join(repository, 'docs/coming-from.md'), 'utf8').replaceAll(
   '18765',
   String(await freePort()),
 );
-const steps = readConsolePage(page);
-const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-coming-from-'));
-const shell = new ConsoleShell(folder);
 
-beforeAll(build);
-afterAll(async () => {
-  await shell.close();
-  rmSync(folder, { recursive: true, force: true });
+describeConsolePage('docs/coming-from.md, run', {
+  text: page,
+  vectors: {
+    'report.bin': 'snp/reports/turin-v5-azure.bin',
+    'vcek.pem': 'snp/reports/turin-v5-azure.vcek.pem',
+    'cert_chain.pem': 'snp/certs/cert_chain_turin.pem',
+  },
 });
 
 describe('docs/coming-from.md', () => {
-  it.each(steps)('line $line: $command', async ({ command, output, exit }) => {
-    const outcome = await shell.run(command);
-    expect(outcome.output).toMatch(outputPattern(output));
-    expect(outcome.exit).toBe(exit);
-  });
-
   it('names every command of the three tools', () => {
     const commands = [
       ...[

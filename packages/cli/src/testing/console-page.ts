@@ -1,7 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { binary } from './process.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { hasVectors, vectors } from '../../../sev/src/testing/vectors.js';
+import { binary, build } from './process.js';
 
 /** Pages of documentation whose `console` blocks are run and compared with what they show. */
 
@@ -12,16 +15,22 @@ export interface ConsoleStep {
   readonly line: number;
   readonly output: string;
   readonly exit: number;
+  /** The block needs the files of known answers: it begins with ```console vectors. */
+  readonly needsVectors: boolean;
 }
 
 /** The steps of all `console` blocks of a page, in order. */
 export function readConsolePage(page: string): ConsoleStep[] {
-  const steps: { command: string; line: number; output: string[]; exit: number }[] = [];
+  const steps: { command: string; line: number; output: string[]; exit: number; needsVectors: boolean }[] =
+    [];
   let inside = false;
+  let needsVectors = false;
   for (const [at, line] of page.split('\n').entries()) {
-    if (line.startsWith('```')) inside = !inside && line === '```console';
-    else if (inside && line.startsWith('$ '))
-      steps.push({ command: line.slice(2), line: at + 1, output: [], exit: 0 });
+    if (line.startsWith('```')) {
+      needsVectors = line === '```console vectors';
+      inside = !inside && (line === '```console' || needsVectors);
+    } else if (inside && line.startsWith('$ '))
+      steps.push({ command: line.slice(2), line: at + 1, output: [], exit: 0, needsVectors });
     else if (inside) {
       const status = /^\[exit status (\d+)\]$/.exec(line)?.[1];
       const step = steps.at(-1);
@@ -46,6 +55,35 @@ export function outputPattern(output: string): RegExp {
   return new RegExp(output === '' ? '^$' : `^${lines.join('')}$`);
 }
 
+export interface ConsolePageOptions {
+  readonly text: string;
+  /** Files that lie in the folder when the page begins: name, and name of the known answer. */
+  readonly vectors?: Readonly<Record<string, string>>;
+}
+
+/** A test for each step of a page: run from top to bottom in one folder, with the output that the page shows. */
+export function describeConsolePage(title: string, { text, vectors: files = {} }: ConsolePageOptions): void {
+  describe(title, () => {
+    const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-page-'));
+    const shell = new ConsoleShell(folder);
+    beforeAll(async () => {
+      await build();
+      if (hasVectors) for (const [name, vector] of Object.entries(files)) shell.write(name, vectors(vector));
+    });
+    afterAll(async () => {
+      await shell.close();
+      rmSync(folder, { recursive: true, force: true });
+    });
+
+    it.for(readConsolePage(text))('line $line: $command', async (step, { skip }) => {
+      if (step.needsVectors && !hasVectors) skip('no vectors folder (set VOUCHSAFE_VECTORS)');
+      const outcome = await shell.run(step.command);
+      expect(outcome.output).toMatch(outputPattern(step.output));
+      expect(outcome.exit).toBe(step.exit);
+    });
+  });
+}
+
 export interface StepOutcome {
   readonly exit: number;
   readonly output: string;
@@ -65,6 +103,10 @@ export class ConsoleShell {
     writeFileSync(join(programs, 'vouchsafe'), `#!/bin/sh\nexec "${process.execPath}" "${binary}" "$@"\n`);
     chmodSync(join(programs, 'vouchsafe'), 0o755);
     this.#path = `${programs}:${process.env['PATH'] ?? ''}`;
+  }
+
+  write(name: string, content: Uint8Array): void {
+    writeFileSync(join(this.#folder, name), content);
   }
 
   /** Runs one step to its end or, for a server, until it has said that it is ready. */

@@ -1,18 +1,24 @@
 import { createIdBlock, InvalidArgumentError, parseSnpGuestPolicy } from '@vouchsafe/sev';
 import { command } from '../../frame/command.js';
 import {
+  choice,
   flag,
+  grouped,
   hex,
   hexOrBase64,
   number,
-  required,
+  path,
   wideNumber,
   withDefault,
   word,
 } from '../../frame/options.js';
+import { measureLaunch } from '../digest/launch.js';
+import { launchOptions } from '../digest/options.js';
 import { policyText } from '../policy/explain.js';
 import { signingOptions, withSigningKeys } from './key-options.js';
 import { outputOptions, signedResult } from './signed.js';
+
+const { mode: _mode, ovmf: _ovmf, ...otherLaunchOptions } = launchOptions;
 
 export const create = command({
   description:
@@ -20,12 +26,10 @@ export const create = command({
     'anything else under the ID key’s name. Prints the properties of QEMU’s sev-snp-guest object.',
   arguments: {},
   options: {
-    measurement: required(
-      hexOrBase64(
-        '--measurement <digest>',
-        'launch digest of the guest, as `vouchsafe digest` prints it: 48 bytes, hexadecimal or base64',
-        48,
-      ),
+    measurement: hexOrBase64(
+      '--measurement <digest>',
+      'launch digest of the guest, as `vouchsafe digest` prints it: 48 bytes, hexadecimal or base64',
+      48,
     ),
     ...signingOptions,
     familyId: hex('--family-id <hex>', 'family of the guest, as you count: 16 bytes', 16),
@@ -39,16 +43,28 @@ export const create = command({
     allowDebug: flag('--allow-debug', 'accept a policy that lets the host read the guest’s memory'),
     allowMigrationAgent: flag('--allow-migration-agent', 'accept a policy that allows a migration agent'),
     ...outputOptions,
+    ...grouped('Instead of --measurement, the launch, as for `vouchsafe digest`', {
+      ...otherLaunchOptions,
+      mode: withDefault(choice('--mode <mode>', 'what kind of guest', ['snp', 'snp:svsm'] as const), 'snp'),
+      ovmf: path('--ovmf <file>', 'firmware image: the code volume alone'),
+    }),
   },
   examples: [
     {
       line: 'id-block create --measurement HEX --id-key id.pem --author-key author.pem',
       explains: 'what snp-create-id-block prints',
     },
+    {
+      line: 'id-block create --ovmf OVMF.fd --vcpus 4 --vcpu-type EPYC-v4 --id-key id.pem',
+      explains: 'the digest is computed first',
+    },
   ],
   async run(input, { io }) {
-    const { measurement: launchDigest, familyId, imageId, guestSvn, policy } = input;
+    const { measurement, ovmf, familyId, imageId, guestSvn, policy } = input;
     requireCareful(policy, input);
+    if ((measurement === undefined) === (ovmf === undefined))
+      throw new InvalidArgumentError('--measurement', 'give either it or --ovmf, to say what is launched');
+    const launchDigest = measurement ?? (await measureLaunch({ ...input, ovmf: ovmf! }, io)).digest;
     return withSigningKeys(input, io, async (keys) => {
       const made = await createIdBlock({
         launchDigest,

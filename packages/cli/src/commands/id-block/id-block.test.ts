@@ -2,9 +2,9 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { toBase64, toHex } from '@vouchsafe/sev';
+import { fromBase64, toBase64, toHex } from '@vouchsafe/sev';
 import { afterAll, describe, expect, it } from 'vitest';
-import { describeWithVectors, vectorPath, vectors } from '../../../../sev/src/testing/vectors.js';
+import { describeWithVectors, jsonVector, vectorPath, vectors } from '../../../../sev/src/testing/vectors.js';
 import { run, runJson } from '../../testing/run.js';
 
 interface Signed {
@@ -69,6 +69,26 @@ describeWithVectors('id-block, on published blocks', () => {
     expect(shown.stdout).toMatch(/launch digest {2}a14d6383/);
     const { document } = await runJson<{ files: { kind: string }[] }>(['id-block', 'show', auth, block]);
     expect(document.files.map(({ kind }) => kind)).toEqual(['id-auth', 'id-block']);
+  });
+
+  it('computes the digest of a launch first', async () => {
+    interface Case {
+      readonly id: string;
+      readonly expected: string;
+    }
+    const { expected } = jsonVector<Case[]>('snp/measure/cases.json').find(
+      ({ id }) => id === 'snp-kernel-empty-f1',
+    )!;
+    const empty = file('empty', '');
+    const { exit, document } = await runJson<Signed>([
+      ...['id-block', 'create', '--id-key', keys.id, '--vcpus', '1', '--vcpu-type', 'EPYC-v4'],
+      ...['--ovmf', vectorPath('snp/measure/ovmf_AmdSev_suffix.bin'), '--kernel', empty, '--initrd', empty],
+      ...[
+        '--snp-ovmf-hash',
+        jsonVector<Case[]>('snp/measure/cases.json').find(({ id }) => id === 'ovmf-hash')!.expected,
+      ],
+    ]);
+    expect([exit, toHex(fromBase64(document.idBlock).subarray(0, 48))]).toEqual([0, expected]);
   });
 
   it('makes the same block for the same digest', async () => {
@@ -229,6 +249,8 @@ describe('id-block', () => {
       ['sign', zeros, '--id-key', idKey],
       ['create', '--measurement', 'ab', '--id-key', idKey],
       ['create', '--measurement', digest],
+      ['create', '--id-key', idKey],
+      ['create', '--measurement', digest, '--ovmf', block, '--id-key', idKey],
       ['create', '--measurement', digest, '--id-key', idKey, '--policy', '0'],
       ['create', '--measurement', digest, '--id-key', idKey, '--guest-svn', '-1'],
       ['create', '--measurement', digest, '--id-key', idKey, '--family-id', '00'],
