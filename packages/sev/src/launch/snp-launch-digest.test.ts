@@ -391,7 +391,18 @@ describe('SVSM', () => {
       'VMSA of vCPU 1 fffffffff000',
     ]);
     expect(vmsas[0]).toEqual(vmsas[1]);
-    expect(vmsa.parse(vmsas[0]!)).toMatchObject({ rip: 0xffffc010n, mxcsr: 0x1f80, x87Fcw: 0 });
+    expect(vmsa.parse(vmsas[0]!)).toMatchObject({
+      es: { selector: 0x10, attrib: 0xc93, limit: 0xffffffff, base: 0n },
+      cs: { selector: 8, attrib: 0xc9b, limit: 0xffffffff, base: 0n },
+      gs: { selector: 0, attrib: 0x93, limit: 0xffff, base: 0n },
+      tr: { selector: 0, attrib: 0x8b, limit: 0xffff, base: 0n },
+      cr0: 0x11n,
+      rip: 0xffffc010n,
+      rdx: BigInt(milan),
+      sevFeatures: 1n,
+      mxcsr: 0x1f80,
+      x87Fcw: 0,
+    });
   });
 
   test('every input changes the digest', async () => {
