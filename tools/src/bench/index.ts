@@ -5,6 +5,7 @@ import { encryptedLaunchUpdate } from './launch-update.js';
 import type { Benchmark } from './measure.js';
 import { sessionCreation } from './session.js';
 import { snpLaunchDigest } from './snp-launch-digest.js';
+import { coldReport, concurrentReports, warmReport } from './snp-report.js';
 
 /** Every benchmark, in the order of a launch. Each is made when its turn comes. */
 export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<Benchmark, 'name'>> }[] = [
@@ -13,5 +14,8 @@ export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<
   { name: 'launch digest of a 4 MiB image', make: launchDigest },
   { name: 'SNP launch digest of a 4 MiB image', make: snpLaunchDigest },
   { name: 'encrypted LAUNCH_UPDATE_DATA of 64 MiB', make: encryptedLaunchUpdate },
+  { name: 'verify an SNP report, certificates verified before', make: warmReport },
+  { name: 'verify an SNP report with its certificates', make: coldReport },
+  { name: 'verify SNP reports, at once against one by one', make: concurrentReports },
   { name: 'launch, attest and provision 1 MiB', make: launches },
 ];
