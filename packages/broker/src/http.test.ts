@@ -1,4 +1,6 @@
+import { statSync } from 'node:fs';
 import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connectGuestOwner } from '@vouchsafe/host';
@@ -13,7 +15,7 @@ import {
   toHex,
   UnavailableError,
 } from '@vouchsafe/sev';
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type OwnerAddress, type OwnerDecision, serveGuestOwner } from './http.js';
 import type { GuestOwner } from './owner.js';
 import { diskPassphrase, files, image, makeOwner } from './testing/owner.js';
@@ -76,6 +78,36 @@ describe('over a socket', () => {
     ]);
     const logged = JSON.stringify(decisions);
     for (const secret of [diskPassphrase, bundle.launchId, ...keys]) expect(logged).not.toContain(secret);
+  });
+
+  it('a unix socket is this user’s alone from the moment that it is there', async () => {
+    const { owner } = await makeOwner(platform);
+    const socketPath = await temporarySocket();
+    const umask = process.umask(0);
+    onTestFinished(() => void process.umask(umask));
+    const listen = Server.prototype.listen;
+    const modes: number[] = [];
+    const spy = vi.spyOn(Server.prototype, 'listen').mockImplementation(function (this: Server, ...given) {
+      Reflect.apply(listen, this, given);
+      modes.push(statSync(socketPath).mode & 0o777);
+      return this;
+    });
+    onTestFinished(() => spy.mockRestore());
+    const { server } = await serve(owner, { socketPath });
+    expect(modes).toEqual([0o600]);
+    expect(process.umask()).toBe(0);
+    expect(server.address).toBe(`unix:${socketPath}`);
+  });
+
+  it('two owners do not share a socket, and the second is told what to do', async () => {
+    const { owner } = await makeOwner(platform);
+    const socketPath = await temporarySocket();
+    await serve(owner, { socketPath });
+    await expect(serveGuestOwner(owner, { socketPath })).rejects.toMatchObject({
+      code: 'unavailable',
+      message: expect.stringContaining('EADDRINUSE'),
+      hint: expect.stringContaining('stop what listens there'),
+    });
   });
 
   it('a refusal carries the checks, and no secret', async () => {

@@ -1,4 +1,4 @@
-import { chmod } from 'node:fs/promises';
+import { once } from 'node:events';
 import { isIP } from 'node:net';
 import {
   largestRequest,
@@ -106,16 +106,33 @@ const measurementRoute = measurementPath(':launchId').replace(encodeURIComponent
 async function listen(app: ReturnType<typeof fastify>, address: OwnerAddress): Promise<string> {
   try {
     if ('socketPath' in address) {
-      await app.listen({ path: address.socketPath });
-      await chmod(address.socketPath, 0o600);
+      await listenPrivately(app, address.socketPath);
       return `unix:${address.socketPath}`;
     }
     return await app.listen({ host: address.host, port: address.port });
   } catch (cause) {
     await app.close();
     const where = 'socketPath' in address ? address.socketPath : `${address.host}:${address.port}`;
-    throw new UnavailableError('guest owner', `cannot listen on ${where}`, { cause });
+    const { code = 'failed' } = cause as NodeJS.ErrnoException;
+    const inUse =
+      'stop what listens there, or choose another address; a socket that a dead process left can be removed';
+    throw new UnavailableError('guest owner', `cannot listen on ${where} (${code})`, {
+      cause,
+      hint: code === 'EADDRINUSE' ? inUse : undefined,
+    });
   }
+}
+
+/** The mask is in force while the call that binds runs, so that the socket never exists with looser permissions. */
+async function listenPrivately(app: ReturnType<typeof fastify>, path: string): Promise<void> {
+  await app.ready();
+  const mask = process.umask(0o177);
+  try {
+    app.server.listen(path);
+  } finally {
+    process.umask(mask);
+  }
+  if (!app.server.listening) await once(app.server, 'listening');
 }
 
 function requireLoopbackForDevelopment({ development }: GuestOwner, address: OwnerAddress): void {

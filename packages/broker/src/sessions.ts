@@ -49,38 +49,51 @@ export function endSession({ tek, tik }: PendingSession): void {
   tik.zero();
 }
 
-type Entry =
-  | { readonly state: 'pending'; readonly session: PendingSession }
-  | { readonly state: 'used' | 'expired'; readonly forgetAt: number };
+interface EndedSession {
+  readonly state: 'used' | 'expired';
+  readonly forgetAt: number;
+}
 
 export interface MemorySessionStoreOptions {
   /** Sessions that wait for their measurement at one time. */
   readonly limit?: number;
+  /** Ended sessions of which the store can still say what became of them; the oldest are forgotten first. */
+  readonly remembered?: number;
   /** How long the store can still say what became of an ended session, in milliseconds; after that it is unknown. */
   readonly memory?: number;
 }
 
 /** Sessions in this process: they end with it. */
 export function memorySessionStore(options: MemorySessionStoreOptions = {}): SessionStore {
-  const { limit = 1000, memory = 3_600_000 } = options;
-  const entries = new Map<string, Entry>();
-  const pending = () => [...entries.values()].filter(({ state }) => state === 'pending').length;
+  const { limit = 1000, remembered = 10_000, memory = 3_600_000 } = options;
+  const pending = new Map<string, PendingSession>();
+  /** In the order in which they ended. Bounded, or whoever opens and answers sessions without end would fill it. */
+  const ended = new Map<string, EndedSession>();
+
+  function end(launchId: string, state: EndedSession['state'], now: number): void {
+    pending.delete(launchId);
+    ended.set(launchId, { state, forgetAt: now + memory });
+    for (const oldest of ended.keys()) {
+      if (ended.size <= remembered) break;
+      ended.delete(oldest);
+    }
+  }
 
   function sweep(now: number): void {
-    for (const [launchId, entry] of entries) {
-      if (entry.state === 'pending') {
-        if (now < entry.session.expiresAt) continue;
-        endSession(entry.session);
-        entries.set(launchId, { state: 'expired', forgetAt: now + memory });
-      } else if (now >= entry.forgetAt) {
-        entries.delete(launchId);
-      }
+    for (const session of pending.values()) {
+      if (now < session.expiresAt) continue;
+      endSession(session);
+      end(session.launchId, 'expired', now);
+    }
+    for (const [launchId, { forgetAt }] of ended) {
+      if (now < forgetAt) break;
+      ended.delete(launchId);
     }
   }
 
   return {
     async add(session) {
-      if (pending() >= limit) {
+      if (pending.size >= limit) {
         throw new UnavailableError(
           'guest owner',
           `${limit} launch sessions are waiting for their measurement`,
@@ -89,22 +102,22 @@ export function memorySessionStore(options: MemorySessionStoreOptions = {}): Ses
           },
         );
       }
-      entries.set(session.launchId, { state: 'pending', session });
+      pending.set(session.launchId, session);
     },
     async take(launchId, now) {
       sweep(now);
-      const entry = entries.get(launchId);
-      if (entry === undefined) return { state: 'unknown' };
-      if (entry.state !== 'pending') return { state: entry.state };
-      entries.set(launchId, { state: 'used', forgetAt: now + memory });
-      return entry;
+      const session = pending.get(launchId);
+      if (session === undefined) return { state: ended.get(launchId)?.state ?? 'unknown' };
+      end(launchId, 'used', now);
+      return { state: 'pending', session };
     },
     async expire(now) {
       sweep(now);
     },
     async close() {
-      for (const entry of entries.values()) if (entry.state === 'pending') endSession(entry.session);
-      entries.clear();
+      for (const session of pending.values()) endSession(session);
+      pending.clear();
+      ended.clear();
     },
   };
 }
