@@ -27,8 +27,10 @@ export function readGuest(
   guestAddress: number,
   length: number,
 ): Uint8Array {
+  const parts = translate(guest, guestAddress, length);
+  // Not before: a guest may name any length, and only what is mapped may cost memory.
   const bytes = new Uint8Array(length);
-  for (const part of translate(guest, guestAddress, length)) {
+  for (const part of parts) {
     const { address, length: size } = part.system;
     const read =
       key === undefined ? guest.memory.read(address, size) : readEncrypted(guest.memory, key, address, size);

@@ -39,8 +39,8 @@ export function createFlash(initial: Uint8Array, saved?: (store: Uint8Array) => 
   return {
     read: () => contents.slice(),
     async write(store) {
+      await saved?.(store);
       contents = store.slice();
-      await saved?.(contents);
     },
   };
 }

@@ -1,4 +1,5 @@
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildResetVmsa, equalBytes, ghcb, InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
@@ -63,6 +64,35 @@ describe('machine, host and guest over sockets', () => {
   it('gives the socket files to this user alone', async () => {
     expect((await stat(hostSocket())).mode & 0o777).toBe(0o600);
     expect((await stat(guestSocket())).mode & 0o777).toBe(0o600);
+  });
+
+  it('takes the place of a dead socket, and of nothing else', async () => {
+    const file = join(folder, 'precious');
+    await writeFile(file, 'precious');
+    await expect(serveMachine(machine, { hostSocket: file })).rejects.toThrow(/not a socket/);
+    expect(await readFile(file, 'utf8')).toBe('precious');
+    await expect(serveMachine(machine, { hostSocket: hostSocket() })).rejects.toThrow(/another process/);
+    expect(await host.memory.read(0, 1)).toHaveLength(1);
+
+    const dead = join(folder, 'dead.sock');
+    await leaveSocket(dead);
+    const again = await serveMachine(machine, { hostSocket: dead });
+    await again.close();
+  });
+
+  it('leaves no socket when it cannot make both', async () => {
+    const other = join(folder, 'other.sock');
+    const sockets = { hostSocket: other, guestSocket: hostSocket() };
+    await expect(serveMachine(machine, sockets)).rejects.toThrow(UnavailableError);
+    await expect(stat(other)).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+
+  it('gives a guest no memory for naming a length', async () => {
+    await attach(async (view) => {
+      await view.readPrivate(0, 2 ** 40);
+    });
+    const { control } = await runningGuest('sev', new Uint8Array(16));
+    expect(await host.enter(control)).toEqual({ reason: 'npf', guestAddress: 0x20000 });
   });
 
   it('shows the host the machine and nothing of the chip', async () => {
@@ -176,3 +206,11 @@ describe('machine, host and guest over sockets', () => {
     await expect(host.memory.read(0, 1)).rejects.toThrow(UnavailableError);
   });
 });
+
+/** A socket file as a process leaves it that had no time to remove it: Node removes its own, so it is renamed before. */
+async function leaveSocket(path: string): Promise<void> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(`${path}.live`, resolve));
+  await rename(`${path}.live`, path);
+  await new Promise((resolve) => server.close(resolve));
+}

@@ -13,6 +13,7 @@ export interface MachineSockets {
 /**
  * Serves a machine to other processes of this user, so that silicon, host and guest are three processes. Each side has
  * a socket of its own, mode 0600; neither can ask for anything of the chip's that the machine itself would not show it.
+ * @throws UnavailableError when a socket cannot be made; then none is left
  */
 export async function serveMachine(
   machine: SoftwareMachine,
@@ -20,17 +21,22 @@ export async function serveMachine(
 ): Promise<{ close(): Promise<void> }> {
   const host = createSocketServer();
   addHostRoutes(host, machine.host);
-  await listen(host, sockets.hostSocket);
   const servers = [host];
-  if (sockets.guestSocket !== undefined) {
-    const guest = createSocketServer();
-    machine.insertGuest(addGuestRoutes(guest));
-    await listen(guest, sockets.guestSocket);
-    servers.push(guest);
-  }
-  return {
-    async close() {
-      await Promise.all(servers.map((server) => server.close()));
-    },
+  const close = async () => {
+    await Promise.all(servers.map((server) => server.close()));
   };
+  try {
+    await listen(host, sockets.hostSocket);
+    if (sockets.guestSocket !== undefined) {
+      const guest = createSocketServer();
+      servers.push(guest);
+      const program = addGuestRoutes(guest);
+      await listen(guest, sockets.guestSocket);
+      machine.insertGuest(program);
+    }
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return { close };
 }

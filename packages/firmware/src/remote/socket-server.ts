@@ -1,5 +1,6 @@
 import { once } from 'node:events';
-import { rm } from 'node:fs/promises';
+import { lstat, rm } from 'node:fs/promises';
+import { createConnection } from 'node:net';
 import { InvalidArgumentError, UnavailableError, VouchsafeError } from '@vouchsafe/sev';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
@@ -23,11 +24,12 @@ export function createSocketServer(): FastifyInstance {
 
 /**
  * Listens on a socket file that only this user may open. The file never exists with looser permissions: the mask is in
- * force while the call that binds runs.
+ * force while the call that binds runs. What a dead process left there is replaced.
+ * @throws UnavailableError when a living one listens there, or something that is no socket stands there
  */
 export async function listen(app: FastifyInstance, path: string): Promise<void> {
   await app.ready();
-  await rm(path, { force: true });
+  await removeDeadSocket(path);
   const mask = process.umask(0o177);
   try {
     app.server.listen(path);
@@ -39,6 +41,34 @@ export async function listen(app: FastifyInstance, path: string): Promise<void> 
       throw new UnavailableError(path, `cannot listen: ${String(cause)}`, { cause });
     });
   }
+}
+
+async function removeDeadSocket(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new UnavailableError(path, 'a file that is not a socket stands there', {
+      hint: 'choose another path',
+    });
+  }
+  if (await isAnswered(path)) {
+    throw new UnavailableError(path, 'another process listens there', {
+      hint: 'stop it, or choose another path',
+    });
+  }
+  await rm(path, { force: true });
+}
+
+function isAnswered(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path);
+    const settle = (answered: boolean) => {
+      socket.destroy();
+      resolve(answered);
+    };
+    socket.once('connect', () => settle(true));
+    socket.once('error', () => settle(false));
+  });
 }
 
 function describe(error: unknown): { status: number; body: z.output<typeof failure> } {
