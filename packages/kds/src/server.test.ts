@@ -1,4 +1,5 @@
 import { request } from 'node:http';
+import { connect } from 'node:net';
 import { concat, toHex, UnavailableError } from '@vouchsafe/sev';
 import { expect, onTestFinished, test } from 'vitest';
 import { openDevelopmentAuthority } from './development-authority.js';
@@ -16,6 +17,23 @@ async function served() {
   onTestFinished(() => server.close());
   return { naples, milan, url: server.url };
 }
+
+test('closes while a stranger holds half a request open', async () => {
+  const authority = await openDevelopmentAuthority({
+    folder: temporaryFolder(),
+    generation: 'naples',
+    generateKeys: testAuthorityKeys,
+  });
+  const server = await serveKds(authority);
+  const { hostname, port } = new URL(server.url);
+  const stranger = connect(Number(port), hostname);
+  onTestFinished(() => void stranger.destroy());
+  stranger.on('error', () => undefined);
+  stranger.write('GET /cek/id/00 HTTP/1.1\r\n');
+  // Once a second connection is answered, the first has been taken in.
+  await ask(server.url, '/');
+  await server.close();
+});
 
 /** Asks with the path as it stands: `fetch` would tidy it first. */
 function ask(url: string, path: string, method = 'GET'): Promise<{ status: number; body: Uint8Array }> {

@@ -35,7 +35,14 @@ export function kdsRoutes(
   sources: readonly EndorsementSource[],
   { browsers = false }: KdsRoutesOptions = {},
 ): FastifyInstance {
-  const server = fastify({ logger: false, exposeHeadRoutes: false, routerOptions: { maxParamLength: 256 } });
+  const server = fastify({
+    logger: false,
+    exposeHeadRoutes: false,
+    routerOptions: { maxParamLength: 256 },
+    requestTimeout: 30_000,
+    // A stranger who sends half a request must not keep the server from closing.
+    forceCloseConnections: true,
+  });
   const octets = async (
     reply: FastifyReply,
     find: (source: EndorsementSource) => Promise<Uint8Array | undefined> | undefined,
