@@ -107,7 +107,8 @@ export function rsaSignatureField(signatureBigEndian: Uint8Array): Uint8Array {
   return rsaSignature.build({ value });
 }
 
-function algorithmOf(signer: SevCertificate | AmdCaCertificate): KeyAlgorithm {
+/** What a slot names as the algorithm of this signer. */
+export function algorithmOf(signer: SevCertificate | AmdCaCertificate): KeyAlgorithm {
   return 'modulusBits' in signer ? caAlgorithm(signer) : signer.algorithm;
 }
 

@@ -279,6 +279,7 @@ describe('the authorities', () => {
       'chain.ask.key',
       'chain.ask.ark-signature',
       'chain.cek.ask-signature',
+      'chain.slots',
     ]);
   });
 
@@ -332,10 +333,20 @@ describe('usages and slots', () => {
     expect(find(appraisal, 'chain.pdh.pek-signature')?.found).toBe('both slots name PEK');
   });
 
+  test.each(['ECDSA-SHA384', 'RSA-SHA256'] as const)(
+    'a slot that no check reads: it names the PEK, with %s',
+    async (algorithm) => {
+      const noise = new Uint8Array(0x200).fill(0x5a, 0, 48);
+      const ridden = addSignature(platform.pdh.raw, { usage: 'PEK', algorithm }, noise);
+      const appraisal = await expectRefusal({ pdh: parseSevCertificate(ridden) }, ['chain.slots']);
+      expect(find(appraisal, 'chain.slots')?.found).toBe(`PDH also signed by PEK with ${algorithm}`);
+    },
+  );
+
   test('a stranger in a spare slot', async () => {
     const pdh = await signed(unsigned('PDH', keys.pdh), by('PEK', keys.pek), by('OCA', keys.oca));
     const appraisal = await expectRefusal({ pdh }, ['chain.slots']);
-    expect(find(appraisal, 'chain.slots')?.found).toBe('PDH also signed by OCA');
+    expect(find(appraisal, 'chain.slots')?.found).toBe('PDH also signed by OCA with ECDSA-SHA256');
   });
 
   test('a PDH off the curve, and one that is RSA’s', async () => {

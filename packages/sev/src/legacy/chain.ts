@@ -9,10 +9,11 @@ import {
   p384KeyOf,
   parseSevCertificate,
   type SevCertificate,
+  type SignatureSlot,
   sevCertificate,
   signedBytes,
 } from './certificate.js';
-import { findSignature } from './certificate-signature.js';
+import { algorithmOf, findSignature } from './certificate-signature.js';
 import { type PlatformChainCheck, platformChainChecks } from './chain-checks.js';
 import { howToGet, untrustedHint } from './chain-hints.js';
 import { caName, type PlatformRoot } from './roots.js';
@@ -176,10 +177,22 @@ class ChainVerification {
     await this.#check('chain.slots', names, 'no signer but those of the hierarchy', (given) => {
       const strangers = names.flatMap((name) =>
         given[name].signatures
-          .filter((slot) => slot.kind !== 'empty' && !signers[name].includes(slot.usage))
-          .map((slot) => `${name.toUpperCase()} also signed by ${slot.usage}`),
+          .filter((slot) => slot.kind !== 'empty' && !this.#isSigner(name, slot))
+          .map((slot) => `${name.toUpperCase()} also signed by ${slot.usage} with ${slot.algorithm}`),
       );
       return { passed: strangers.length === 0, found: strangers.join(', ') || 'none other' };
+    });
+  }
+
+  /**
+   * Whether a slot is one that the check of its signer reads. One that names a signer with an algorithm which is not the
+   * signer's is read by none, and could hold anything.
+   */
+  #isSigner(signed: SevRole, slot: SignatureSlot): boolean {
+    return signers[signed].some((role) => {
+      const signer = this.#chain[role];
+      const names = slot.usage === role.toUpperCase();
+      return names && (signer === undefined || slot.algorithm === algorithmOf(signer));
     });
   }
 
@@ -249,11 +262,11 @@ class ChainVerification {
 }
 
 /** Who signs whom (SEV API, certificate hierarchy). */
-const signers: Readonly<Record<SevRole, readonly KeyUsage[]>> = {
-  pdh: ['PEK'],
-  pek: ['OCA', 'CEK'],
-  oca: ['OCA'],
-  cek: ['ASK'],
+const signers: Readonly<Record<SevRole, readonly Role[]>> = {
+  pdh: ['pek'],
+  pek: ['oca', 'cek'],
+  oca: ['oca'],
+  cek: ['ask'],
 };
 
 const keyKinds: Partial<Readonly<Record<Role, 'ECDSA' | 'ECDH'>>> = {

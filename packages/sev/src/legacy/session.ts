@@ -78,20 +78,26 @@ export async function createLaunchSession(options: LaunchSessionOptions): Promis
   const nonce = draw(keys.nonce);
   const wrapIv = draw(keys.wrapIv);
   const godh = keys.godh ?? (await generateP384());
-
-  const sharedSecret = await ecdhP384(godh, pdh);
-  const session = await wrapTransportKeys({ sharedSecret, nonce, wrapIv, tek, tik, policy });
-  sharedSecret.zero();
-  if (keys.godh === undefined) godh.scalar.zero();
-
-  const godhCertificate = buildSevCertificate({
-    apiMajor: 0,
-    apiMinor: 0,
-    usage: 'PDH',
-    algorithm: 'ECDH-SHA256',
-    publicKey: godh.publicKey,
-  });
-  return { godhCertificate, session, policy, tek, tik };
+  try {
+    const sharedSecret = await ecdhP384(godh, pdh);
+    const session = await wrapTransportKeys({ sharedSecret, nonce, wrapIv, tek, tik, policy }).finally(() =>
+      sharedSecret.zero(),
+    );
+    const godhCertificate = buildSevCertificate({
+      apiMajor: 0,
+      apiMinor: 0,
+      usage: 'PDH',
+      algorithm: 'ECDH-SHA256',
+      publicKey: godh.publicKey,
+    });
+    return { godhCertificate, session, policy, tek, tik };
+  } catch (error) {
+    tek.zero();
+    tik.zero();
+    throw error;
+  } finally {
+    if (keys.godh === undefined) godh.scalar.zero();
+  }
 }
 
 export interface WrapOptions {
