@@ -199,7 +199,15 @@ describe('a list that claims to be the ARK’s and cannot be used', () => {
     ],
     [
       'signed by other parameters',
-      () => changed({ signatureAlgorithm: { ...amdSignatureAlgorithm, trailer: 2 } }),
+      () =>
+        changed({
+          signatureAlgorithm: {
+            ...amdSignatureAlgorithm,
+            hash: 'SHA-256',
+            maskHash: 'SHA-256',
+            saltLength: 32,
+          },
+        }),
       'that the ARK did not sign',
     ],
     [

@@ -23,6 +23,7 @@ import {
   parseRevocationList,
   type X509RevocationList,
 } from '../x509/revocation-list.js';
+import { amdSignatureAlgorithm, type RsaPssAlgorithm } from '../x509/signature-algorithm.js';
 import { type CaKey, generateCaKey, signAsCa } from './development-platform.js';
 
 /** Midnight of a day, milliseconds since 1970. */
@@ -63,9 +64,11 @@ export async function makeEndorser(line: ProductLine, keys: EndorserKeys): Promi
   const rules = { ...developmentEndorsementRules(line), modulusBits: keys.ARK.modulusBits };
   const vekKey = await generateP384();
   const validity = { notBefore: day('2026-01-01'), notAfter: day('2046-01-01') };
-  // Signatures are by SHA-384 whatever the size of the key.
-  const signer = (role: AuthorityRole) => (data: Uint8Array) =>
-    signAsCa({ ...keys[role], modulusBits: 4096 }, data);
+  const signer = (role: AuthorityRole, algorithm: RsaPssAlgorithm = amdSignatureAlgorithm) => {
+    // The size that stands for the hash in the older certificates that this helper was made for.
+    const modulusBits = algorithm.hash === 'SHA-256' ? 2048 : 4096;
+    return (data: Uint8Array) => signAsCa({ ...keys[role], modulusBits }, data);
+  };
   const authority: TestEndorser['authority'] = async (role, change = (fields) => fields) => {
     const fields = newAuthorityCertificate(rules, {
       ...validity,
@@ -75,7 +78,8 @@ export async function makeEndorser(line: ProductLine, keys: EndorserKeys): Promi
       keyId: keyId(keys[role]),
       issuerKeyId: keyId(keys.ARK),
     });
-    return parseCertificate(await encodeCertificate(change(fields), signer('ARK')));
+    const changed = change(fields);
+    return parseCertificate(await encodeCertificate(changed, signer('ARK', changed.signatureAlgorithm)));
   };
   const vek: TestEndorser['vek'] = async (kind, change = (fields) => fields, content = {}) => {
     const fields = newVekCertificate(rules, {
@@ -84,7 +88,9 @@ export async function makeEndorser(line: ProductLine, keys: EndorserKeys): Promi
       publicKey: vekKey.publicKey,
       vek: { ...vekOf(kind, line), ...content },
     });
-    return parseCertificate(await encodeCertificate(change(fields), signer(rules.veks[kind].issuer)));
+    const changed = change(fields);
+    const sign = signer(rules.veks[kind].issuer, changed.signatureAlgorithm);
+    return parseCertificate(await encodeCertificate(changed, sign));
   };
   const crl: TestEndorser['crl'] = async (change = (fields) => fields) => {
     const fields = newEndorsementRevocationList(rules, {
@@ -94,7 +100,10 @@ export async function makeEndorser(line: ProductLine, keys: EndorserKeys): Promi
       number: 1,
       issuerKeyId: keyId(keys.ARK),
     });
-    return parseRevocationList(await encodeRevocationList(change(fields), signer('ARK')));
+    const changed = change(fields);
+    return parseRevocationList(
+      await encodeRevocationList(changed, signer('ARK', changed.signatureAlgorithm)),
+    );
   };
   const [ark, ask, asvk] = await Promise.all(roles.map((role) => authority(role)));
   const root = { ...rules, arkSha256: await certificateFingerprint(ark!) };
