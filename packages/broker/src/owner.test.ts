@@ -283,7 +283,8 @@ describe('a measurement is refused', () => {
   });
 
   it.each([
-    ['API', { apiMinor: 25 }],
+    ['major API', { apiMajor: 2 }],
+    ['minor API', { apiMinor: 25 }],
     ['build', { buildId: 14 }],
   ])('from another %s than was announced, at session.firmware', async (_, changes) => {
     const { owner } = await makeOwner(platform);
