@@ -362,6 +362,9 @@ describe('the layout of TCB versions', () => {
       tcbLayout: 'turin',
     });
     expect(parseSnpReport(madeReport('v5', unknown), { line: 'Venice' }).line).toBe('Venice');
+    expect(parseSnpReport(madeReport('v5', { ...unknown, chipId: shortChipId })).lineSource).toBe('unknown');
+    const newer = parseSnpReport(madeReport('newer', unknown), { acceptNewerVersions: true });
+    expect(reportForLine(newer, 'Venice')).toMatchObject({ version: 6, line: 'Venice', lineSource: 'given' });
   });
 });
 

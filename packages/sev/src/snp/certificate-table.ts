@@ -94,7 +94,11 @@ export function parseCertificateTable(
     if (before !== undefined && start < before.end)
       refuse('offset', at, `bytes of its own, from ${before.end}`, `${start}, inside ${before.guid}`);
   }
-  return head.map(({ guid, start, end }) => ({ guid, kind: kindOf(guid), bytes: bytes.slice(start, end) }));
+  return head.map(({ guid, start, end }) => ({
+    guid,
+    kind: kindOf(guid),
+    bytes: new Uint8Array(bytes.subarray(start, end)),
+  }));
 }
 
 /**

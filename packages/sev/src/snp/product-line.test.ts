@@ -53,6 +53,7 @@ describe('CPUID signature', () => {
     expect(processorOfSignature(0x00aa0f02)).toEqual({ family: 0x19, model: 0xa0, stepping: 2 });
     expect(processorOfSignature(0x00b00f21)).toEqual({ family: 0x1a, model: 0x02, stepping: 1 });
     expect(processorOfSignature(0x00000611)).toEqual({ family: 6, model: 1, stepping: 1 });
+    expect(processorOfSignature(0x00a00611).family).toBe(6);
   });
 
   test('ignores the bits that are no part of it', () => {

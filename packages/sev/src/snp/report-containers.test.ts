@@ -67,6 +67,18 @@ const refusal = (bytes: Uint8Array) => {
   throw new Error('the container was accepted');
 };
 
+test('a Buffer given in is not shared', () => {
+  const head = response('SUCCESS', snpReportSize);
+  for (const input of [report, concat(head, report), concat(report, new Uint8Array(24))].map((each) =>
+    Buffer.from(each),
+  )) {
+    const found = findSnpReport(input);
+    input.fill(0);
+    expect(found.report).toEqual(report);
+    expect(found.report.constructor).toBe(Uint8Array);
+  }
+});
+
 describe('an answer of the firmware', () => {
   test('may be padded with zeros', () => {
     const head = response('SUCCESS', snpReportSize);

@@ -65,8 +65,9 @@ export interface FoundReport {
  * after it (go-sev-guest); the answer of `/dev/sev-guest`, padded or not; the container of Azure's vTPM.
  * @throws MalformedError for anything else, and for an answer in which the firmware refused
  */
-export function findSnpReport(bytes: Uint8Array): FoundReport {
-  if (bytes.length === snpReportSize) return { form: 'report', report: bytes.slice(), offset: 0 };
+export function findSnpReport(input: Uint8Array): FoundReport {
+  const bytes = new Uint8Array(input);
+  if (bytes.length === snpReportSize) return { form: 'report', report: bytes, offset: 0 };
   if (bytes.length > hclHead.size && startsWithMagic(bytes)) return fromHclContainer(bytes);
   if (bytes.length >= reportResponseHead.size && startsWithStatus(bytes)) return fromResponse(bytes);
   if (bytes.length > snpReportSize) return fromExtendedReport(bytes);

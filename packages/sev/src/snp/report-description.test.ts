@@ -3,6 +3,7 @@ import { describeWithVectors, vectors } from '../testing/vectors.js';
 import { parseSnpReport, type SnpAttestationReport } from './attestation-report.js';
 import { describeSnpReport } from './report-description.js';
 import { snpReports } from './report-layout.js';
+import type { SignerInfo } from './signer-info.js';
 
 const read = (name: string) => parseSnpReport(vectors(`snp/reports/${name}.bin`));
 const surprisesOf = (report: SnpAttestationReport) =>
@@ -137,6 +138,7 @@ describe('surprises', () => {
   });
 
   const zero = (length: number) => new Uint8Array(length);
+  const signer = (changes: Partial<SignerInfo>) => ({ signerInfo: { ...plain.signerInfo, ...changes } });
   test.each<[string, string, Partial<SnpAttestationReport>]>([
     ['VERSION', 'never published', { version: 4 }],
     ['VERSION', 'newer than any', { version: 6 }],
@@ -178,6 +180,18 @@ describe('surprises', () => {
     const surprises = surprisesOf({ ...plain, ...overrides });
     expect(Object.keys(surprises)).toEqual([label]);
     expect(surprises[label]).toContain(text);
+  });
+
+  test.each<[string, Partial<SnpAttestationReport>, string[]]>([
+    ['a VLEK signs while the chip key is masked', signer({ maskChipKey: true, signingKey: 'VLEK' }), []],
+    ['TIO_EN since version 5', { platformInfo: { ...plain.platformInfo, tioEnabled: true } }, []],
+    [
+      'no signature where nobody signed',
+      { ...signer({ signingKey: 'none' }), signature: { r: zero(48), s: zero(48) } },
+      ['SIGNER_INFO'],
+    ],
+  ])('has none for what belongs together: %s', (_title, overrides, labels) => {
+    expect(Object.keys(surprisesOf({ ...plain, ...overrides }))).toEqual(labels);
   });
 
   test('of TCB versions that contradict each other', () => {
