@@ -13,14 +13,15 @@ const page = readFileSync(join(repository, 'docs/coming-from.md'), 'utf8').repla
 describeConsolePage('docs/coming-from.md, run', {
   text: page,
   vectors: {
-    'report.bin': 'snp/reports/turin-v5-azure.bin',
+    'snp-report.bin': 'snp/reports/turin-v5-azure.bin',
     'vcek.pem': 'snp/reports/turin-v5-azure.vcek.pem',
     'cert_chain.pem': 'snp/certs/cert_chain_turin.pem',
+    'AmdSev.fd': 'snp/measure/ovmf_AmdSev_suffix.bin',
   },
 });
 
 describe('docs/coming-from.md', () => {
-  it('names every command of the three tools', () => {
+  it('names every command of the tools for SEV and SEV-ES', () => {
     const commands = [
       ...[
         'export',
@@ -72,6 +73,22 @@ describe('docs/coming-from.md', () => {
       ],
     ];
     for (const command of commands) expect(page).toMatch(new RegExp(`^\\| .*\`(?:--)?${command}\\b`, 'm'));
+  });
+
+  it('names every option and command of the tools for SEV-SNP', () => {
+    const names = [
+      ...['--mode', '--vcpus', '--vcpu-sig', '--vmm-type', '--ovmf', '--guest-features', '--output-format'],
+      ...['--snp-ovmf-hash', '--dump-vmsa', '--svsm', '--vars-size', '--vars-file', 'snp-create-id-block'],
+      ...['in', 'inform', 'config', 'quiet', 'guest_policy', 'report_data', 'host_data', 'family_id'],
+      ...['image_id', 'report_id', 'report_id_ma', 'measurement', 'chip_id', 'vmpl', 'minimum_tcb'],
+      ...['minimum_launch_tcb', 'provisional', 'platform_info', 'require_author_key', 'require_idblock'],
+      ...['min_build', 'min_version', 'trusted_author_keys', 'trusted_author_key_hashes', 'trusted_id_keys'],
+      ...['trusted_id_key_hashes', 'product', 'product_key_path', 'check_crl', 'network', 'timeout'],
+      ...['out', 'outform', 'verify certs', 'verify attestation', 'fetch ca', 'fetch vcek', 'fetch crl'],
+      ...['display report', 'display key', 'generate measurement', 'generate ovmf-hash', 'generate id-block'],
+      ...['generate key-digest', 'report', 'certificates', 'key', 'ok'],
+    ];
+    for (const name of names) expect(page).toMatch(new RegExp(`\`-?${name}\\b`, 'm'));
   });
 });
 
