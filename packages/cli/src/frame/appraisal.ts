@@ -1,6 +1,6 @@
 import { type Appraisal, appraisalToJson, type Check, RefusedError, verdict } from '@vouchsafe/sev';
 import type { Result } from './command.js';
-import type { Screen } from './screen.js';
+import { harmless, type Screen } from './screen.js';
 
 export interface AppraisalLayout {
   /** Lists what was not asked after the table, for verifications that can be asked for much more than they usually are. */
@@ -29,7 +29,7 @@ export function showAppraisal(screen: Screen, appraisal: Appraisal, { apart }: A
       statusWord(screen, check),
       check.id,
       check.title,
-      wasAsked(check) ? shortened(check.found ?? '') : (check.hint ?? ''),
+      wasAsked(check) ? shortened(harmless(check.found ?? '')) : (check.hint ?? ''),
     ]),
   );
   const others = apart === true ? appraisal.checks.filter((check) => !wasAsked(check)) : [];
@@ -82,8 +82,8 @@ function showFailure(screen: Screen, [check, ...others]: readonly [Check, ...Che
   screen.line();
   screen.line(`  ${screen.paint('bad', 'failed')}: ${check.title} (${check.id})`);
   const rows: [string, string][] = [];
-  if (check.expected !== undefined) rows.push(['  expected', check.expected]);
-  if (check.found !== undefined) rows.push(['  found', check.found]);
+  if (check.expected !== undefined) rows.push(['  expected', harmless(check.expected)]);
+  if (check.found !== undefined) rows.push(['  found', harmless(check.found)]);
   if (check.hint !== undefined) rows.push(['  what to do', check.hint]);
   if (others.length > 0) rows.push(['  fails as well', others.map(({ id }) => id).join(', ')]);
   screen.facts(rows);

@@ -1,7 +1,7 @@
 import type { Appraisal } from '@vouchsafe/sev';
 import { exitStatus, internalErrorStatus } from './command.js';
 import type { Io } from './io.js';
-import { screenOn } from './screen.js';
+import { harmless, screenOn } from './screen.js';
 
 /** A failure of any kind, ready to be shown and to be turned into an exit status. */
 interface Failure {
@@ -33,8 +33,8 @@ async function showFailure(failure: Failure, io: Io): Promise<void> {
     showAppraisal(screen, failure.appraisal);
     return;
   }
-  screen.line(`${screen.paint('bad', 'vouchsafe')}: ${failure.message}`);
-  if (failure.hint !== undefined) screen.line(`  hint: ${failure.hint}`);
+  screen.line(`${screen.paint('bad', 'vouchsafe')}: ${harmless(failure.message)}`);
+  if (failure.hint !== undefined) screen.line(`  hint: ${harmless(failure.hint)}`);
 }
 
 async function failureToJson(failure: Failure): Promise<unknown> {

@@ -45,6 +45,12 @@ describe('reading', () => {
     await expect(readInput(join(folder, 'none'), 'kernel', io)).rejects.toBeInstanceOf(UnavailableError);
   });
 
+  it('refuses a device without end, before memory does', async () => {
+    await expect(readInput('/dev/zero', 'kernel', io)).rejects.toThrow(
+      /kernel: it has more than 536870912 bytes/,
+    );
+  });
+
   it('reads standard input for -, and text where sevctl takes a path or base64', async () => {
     expect(await readInput('-', 'x', io)).toEqual(Uint8Array.of(1, 2, 3));
     const path = join(folder, 'blob');

@@ -1,30 +1,32 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { fromBase64, fromHex, InvalidArgumentError, Secret, UnavailableError } from '@vouchsafe/sev';
+import { collect } from './collect.js';
 import type { Io } from './io.js';
 
 /** Reading what the user names and writing what a command makes, with errors that say which file and what to do. */
 
-/** Kernels and disk images of firmware are well below it; a path to something endless is refused before memory is. */
-const largestFile = 512 * 1024 * 1024;
-
 /**
  * The whole file; `-` is standard input.
- * @throws UnavailableError when it cannot be read
+ * @throws UnavailableError when it cannot be read; InvalidArgumentError when it is larger than any input
  */
 export async function readInput(path: string, what: string, io: Io): Promise<Uint8Array> {
   if (path === '-') return io.readStdin();
   try {
-    const { size } = await stat(path);
-    if (size > largestFile) {
-      throw new InvalidArgumentError(what, `${path} has ${size} bytes, more than anything that belongs here`);
+    const file = await open(path, 'r');
+    try {
+      // Not by the size that it reports: a device and a pipe report none, and may never end.
+      return await collect(file.createReadStream({ autoClose: false, highWaterMark: pieceOfFile }), what);
+    } finally {
+      await file.close();
     }
-    return new Uint8Array(await readFile(path));
   } catch (error) {
     throw fileError(error, what, path, 'read');
   }
 }
+
+const pieceOfFile = 1024 * 1024;
 
 export interface Encoded {
   readonly bytes: Uint8Array;
@@ -70,11 +72,11 @@ export async function readSecret(
   lengths: readonly number[],
 ): Promise<Secret> {
   const content = await readInput(path, what, io);
-  const { bytes } = decodeFile(content, what, lengths);
-  const secret = Secret.copyOf(bytes);
-  bytes.fill(0);
-  content.fill(0);
-  return secret;
+  try {
+    return Secret.take(decodeFile(content, what, lengths).bytes);
+  } finally {
+    content.fill(0);
+  }
 }
 
 /**

@@ -12,7 +12,7 @@ export interface Io {
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Reads standard input to its end. */
+  /** Reads standard input to its end. @throws InvalidArgumentError when there is none in sight */
   readStdin(): Promise<Uint8Array>;
   /** Aborts when the user asks a command that stays (a server) to stop. Nothing listens until it is first called. */
   stopSignal(): AbortSignal;
@@ -25,11 +25,8 @@ export function processIo(): Io {
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,
-    async readStdin() {
-      const parts: Uint8Array[] = [];
-      for await (const part of process.stdin) parts.push(part as Uint8Array);
-      return new Uint8Array(Buffer.concat(parts));
-    },
+    // Loaded here and not above: help needs nothing of it.
+    readStdin: async () => (await import('./collect.js')).collect(process.stdin, 'standard input'),
     stopSignal() {
       if (stop === undefined) {
         const controller = new AbortController();

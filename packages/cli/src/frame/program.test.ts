@@ -86,6 +86,10 @@ const table: CommandTable = {
         'argument',
         failing(new InvalidArgumentError('--x', 'it is bad', { hint: 'make it good' })),
       ),
+      hostile: leaf(
+        'hostile',
+        failing(new UnavailableError('host', 'says \u001b[2J', { hint: 'do \u009b2J' })),
+      ),
       outside: leaf('outside', failing(new UnavailableError('disk', 'it is full'))),
       refused: leaf('refused', failing(refused)),
       internal: leaf('internal', failing(new TypeError('secret 0123456789abcdef leaked'))),
@@ -137,6 +141,7 @@ describe('the frame', () => {
     [['fail', 'malformed'], 2, 'PEK: usage at offset 0x8: expected 1, found 2'],
     [['fail', 'argument'], 2, '--x: it is bad\n  hint: make it good'],
     [['fail', 'outside'], 3, 'disk: it is full'],
+    [['fail', 'hostile'], 3, 'host: says \\x1b[2J\n  hint: do \\x9b2J'],
     [['fail', 'refused'], 1, 'refused: a chain'],
     [['fail', 'system'], 3, 'connect: the system answered ECONNREFUSED'],
     [['echo', 'a', 'b'], 2, '--name: it has to be given'],

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type RunOptions, recordingIo } from '../testing/run.js';
 import { appraisalResult, showAppraisal } from './appraisal.js';
 import { terminalProgress } from './progress.js';
-import { type Screen, screenOn } from './screen.js';
+import { harmless, type Screen, screenOn } from './screen.js';
 
 const esc = String.fromCharCode(27);
 
@@ -12,6 +12,23 @@ function shown(work: (screen: Screen) => void, options: RunOptions = {}): string
   work(screenOn(io.stdout, io.env));
   return output().stdout;
 }
+
+describe('text of others', () => {
+  it('cannot steer the terminal, and stays readable', () => {
+    expect(harmless(`a${esc}]0;title\u0007\u009b2J\tb\nc – é`)).toBe('a\\x1b]0;title\\x07\\x9b2J\tb\nc – é');
+  });
+
+  it('is shown that way in a verdict', () => {
+    const check = { id: 'x', title: 'x', status: 'fail', kind: 'authenticity' } as const;
+    const appraisal = {
+      subject: 'evidence',
+      checks: [{ ...check, expected: `${esc}[2J`, found: `${esc}[1m` }],
+    };
+    const text = shown((screen) => showAppraisal(screen, appraisal));
+    expect(text).not.toContain(esc);
+    expect(text.match(/\\x1b/g)).toHaveLength(3);
+  });
+});
 
 describe('the screen', () => {
   const painted = (options: RunOptions) => shown((screen) => screen.line(screen.paint('bad', 'no')), options);

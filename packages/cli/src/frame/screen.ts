@@ -57,6 +57,16 @@ export function screenOn(stream: OutputStream, env: Io['env']): Screen {
   return { line, paint, table, facts };
 }
 
+/**
+ * Text of others, for a terminal that it must not steer: control characters but line breaks and tabs are spelled out.
+ */
+export function harmless(text: string): string {
+  return text.replaceAll(
+    /[^\P{Cc}\n\t]/gu,
+    (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
 const borderless = {
   top: '',
   'top-mid': '',
