@@ -47,7 +47,7 @@ export function sealStandInVolume(options: {
     throw new InvalidArgumentError('key', `expected at least ${shortestKey} random bytes`);
   const salt = random(16);
   const iv = random(12);
-  const cipher = createCipheriv('aes-256-gcm', derived(key, salt), iv);
+  const cipher = withDerivedKey(key, salt, (derived) => createCipheriv('aes-256-gcm', derived, iv));
   cipher.setAAD(concat(magic, salt));
   const sealed = concat(cipher.update(content), cipher.final());
   return concat(standInHead.build({ magic, salt, iv, tag: new Uint8Array(cipher.getAuthTag()) }), sealed);
@@ -69,7 +69,9 @@ export function openStandInVolume(volume: Uint8Array, key: Secret, name = 'stand
       found: 'other bytes',
     });
   }
-  const decipher = createDecipheriv('aes-256-gcm', derived(key, head.salt), head.iv, { authTagLength: 16 });
+  const decipher = withDerivedKey(key, head.salt, (derived) =>
+    createDecipheriv('aes-256-gcm', derived, head.iv, { authTagLength: 16 }),
+  );
   decipher.setAAD(concat(magic, head.salt));
   decipher.setAuthTag(head.tag);
   const content = decipher.update(volume.subarray(standInHead.size));
@@ -81,6 +83,11 @@ export function openStandInVolume(volume: Uint8Array, key: Secret, name = 'stand
   }
 }
 
-function derived(key: Secret, salt: Uint8Array): Uint8Array {
-  return new Uint8Array(hkdfSync('sha256', openSecret(key), salt, 'vouchsafe stand-in volume', 32));
+function withDerivedKey<T>(key: Secret, salt: Uint8Array, work: (derived: Uint8Array) => T): T {
+  const derived = new Uint8Array(hkdfSync('sha256', openSecret(key), salt, 'vouchsafe stand-in volume', 32));
+  try {
+    return work(derived);
+  } finally {
+    derived.fill(0);
+  }
 }

@@ -1,4 +1,4 @@
-import { chmod, mkdir, open, readdir } from 'node:fs/promises';
+import { chmod, mkdir, open, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { InvalidArgumentError, openSecret, UnavailableError } from '@vouchsafe/sev';
 import { folderSecretStore } from './folder-store.js';
@@ -11,18 +11,22 @@ import type { SecretStore } from './secret-store.js';
  * The difference from Linux's own folder: an ordinary file system does not tell anyone when a file is unlinked, so `rm`
  * removes the file and leaves the secret in guest memory. Unlink through the store that this gives: it overwrites and
  * removes the file, and wipes the secret where it was injected.
- * @throws InvalidArgumentError when the folder has something in it
- * @throws UnavailableError when the folder or a file cannot be made
+ * @throws InvalidArgumentError when the folder has something in it; it is then left as it is
+ * @throws UnavailableError when the folder or a file cannot be made; no secret is left in it then
  */
 export async function materialise(store: SecretStore, folder: string): Promise<SecretStore> {
   await makeFolder(folder);
-  for (const guid of await store.list()) {
-    const secret = await store.read(guid);
-    try {
-      await writeSecret(join(folder, guid), openSecret(secret));
-    } finally {
-      secret.zero();
+  const written: string[] = [];
+  try {
+    for (const guid of await store.list()) {
+      const secret = await store.read(guid);
+      const path = join(folder, guid);
+      written.push(path);
+      await writeSecret(path, openSecret(secret)).finally(() => secret.zero());
     }
+  } catch (error) {
+    for (const path of written) await rm(path, { force: true });
+    throw error;
   }
   const files = folderSecretStore(folder);
   return {
@@ -42,12 +46,14 @@ export async function materialise(store: SecretStore, folder: string): Promise<S
 async function makeFolder(folder: string): Promise<void> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
+    // Looked into before its mode is changed: a folder that was named by mistake stays as it is.
+    if ((await readdir(folder)).length > 0)
+      throw new InvalidArgumentError('secrets folder', `${folder} is not empty`);
     await chmod(folder, 0o700);
   } catch (cause) {
+    if (cause instanceof InvalidArgumentError) throw cause;
     throw new UnavailableError('secrets folder', `${folder} cannot be made`, { cause });
   }
-  if ((await readdir(folder)).length > 0)
-    throw new InvalidArgumentError('secrets folder', `${folder} is not empty`);
 }
 
 async function writeSecret(path: string, bytes: Uint8Array): Promise<void> {

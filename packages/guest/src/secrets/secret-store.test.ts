@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   existsSync,
   linkSync,
   lstatSync,
@@ -231,8 +232,10 @@ describe('a folder of secrets', () => {
     const folder = temporaryFolder();
     writeFileSync(join(folder, 'mine'), 'keep');
     const store = await openMemorySecretStore(machineOf(given).view);
+    chmodSync(folder, 0o755);
     await expect(materialise(store, folder)).rejects.toThrow(InvalidArgumentError);
     expect(readFileSync(join(folder, 'mine'), 'utf8')).toBe('keep');
+    expect(statSync(folder).mode & 0o777).toBe(0o755);
   });
 
   it('shows nothing but GUIDs, and follows no links', async () => {
@@ -263,7 +266,9 @@ describe('a folder of secrets', () => {
     writeFileSync(file, '');
     await expect(materialise(store, join(file, 'coco'))).rejects.toThrow(UnavailableError);
     const repeating = { ...store, list: async () => [guids[0], guids[0]] };
-    await expect(materialise(repeating, join(temporaryFolder(), 'coco'))).rejects.toThrow(UnavailableError);
+    const folder = join(temporaryFolder(), 'coco');
+    await expect(materialise(repeating, folder)).rejects.toThrow(UnavailableError);
+    expect(readdirSync(folder)).toEqual([]);
   });
 
   it('that is not there is an error that says how to get it', async () => {
