@@ -22,12 +22,12 @@ import {
 } from '@vouchsafe/sev';
 import { allocateHostMemory } from '../platform/host-memory.js';
 import { initialiseWhenNeeded, readPlatformStatus, withMailbox } from '../platform/mailbox.js';
+import { undoList } from '../undo-list.js';
 import { activate, deactivate } from './address-space-ids.js';
 import { requireLaunchable } from './configuration.js';
 import { createGuestMemory, firmwareAddress, type GuestMemory } from './guest-memory.js';
 import type { LaunchConfiguration, Launcher, SevInformation } from './launcher.js';
 import { type SoftwareVirtualMachine, softwareVirtualMachine } from './software-virtual-machine.js';
-import { undoList } from './undo-list.js';
 
 /**
  * The launch of SEV API 0.24, chapter 6 ("Guest launch"), step by step as a hypervisor drives it, over the mailbox of

@@ -1,3 +1,4 @@
+import type { HostMachine } from '@vouchsafe/firmware/mailbox';
 import { UnavailableError } from '@vouchsafe/sev';
 import { expect, test } from 'vitest';
 import { softwareHost } from '../testing/software-host.js';
@@ -47,4 +48,30 @@ test('INIT closes the region to the host, and what a command was given is wiped 
   await expect(machine.memory.read(trustedMemoryAddress(machine), 1)).rejects.toThrow(
     /trusted memory region/,
   );
+});
+
+test('what a piece of work placed is given back, also where wiping it fails, and its own error is told', async () => {
+  const { machine } = await softwareHost();
+  const before = allocateHostMemory(machine, 4096);
+  before.free();
+  let broken = false;
+  const memory: HostMachine['memory'] = {
+    size: machine.memory.size,
+    read: (address, length) => machine.memory.read(address, length),
+    async write(address, bytes) {
+      if (broken) throw new UnavailableError('machine', 'it went away');
+      await machine.memory.write(address, bytes);
+    },
+  };
+  const leaving = { ...machine, memory };
+  const work = withMailbox(leaving, async ({ place }) => {
+    await place(new Uint8Array(4096));
+    await place(new Uint8Array(4096));
+    broken = true;
+    throw new UnavailableError('work', 'its own error');
+  });
+  await expect(work).rejects.toThrow('its own error');
+  expect(allocateHostMemory(leaving, 4096).address).toBe(before.address);
+  expect(allocateHostMemory(leaving, 4096).address).toBe(before.address + 4096);
+  await expect(withMailbox(leaving, async () => 'done')).resolves.toBe('done');
 });

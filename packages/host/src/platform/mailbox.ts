@@ -7,6 +7,7 @@ import {
   statusCodes,
   trustedMemorySize,
 } from '@vouchsafe/sev';
+import { undoList } from '../undo-list.js';
 import { FirmwareCommandError } from './firmware-error.js';
 import { allocateHostMemory, trustedMemoryAddress } from './host-memory.js';
 
@@ -33,11 +34,11 @@ export async function withMailbox<T>(
   machine: HostMachine,
   work: (mailbox: Mailbox) => Promise<T>,
 ): Promise<T> {
-  const cleanUp: (() => Promise<void>)[] = [];
+  const { undoLater, undo } = undoList();
 
   async function place(bytes: Uint8Array): Promise<PlacedBuffer> {
     const allocation = allocateHostMemory(machine, bytes.length);
-    cleanUp.push(async () => {
+    undoLater(async () => {
       try {
         await machine.memory.write(allocation.address, new Uint8Array(bytes.length));
       } finally {
@@ -59,11 +60,15 @@ export async function withMailbox<T>(
     return placed === undefined ? new Uint8Array() : placed.read();
   }
 
+  let result: T;
   try {
-    return await work({ place, run });
-  } finally {
-    for (const undo of cleanUp) await undo();
+    result = await work({ place, run });
+  } catch (error) {
+    await undo().catch(() => undefined);
+    throw error;
   }
+  await undo();
+  return result;
 }
 
 /** PLATFORM_STATUS: 12 bytes, as `platformStatus` reads them. */

@@ -122,6 +122,7 @@ async function placing(gpa: number | undefined, work: () => Promise<void>): Prom
     if (error.what === 'firmware') {
       throw new QmpRefusal('SEV: no secret area found in OVMF, gpa must be specified.');
     }
+    if (error.what !== 'guest memory') throw error;
     const where = gpa === undefined ? 'of the secret area' : `0x${gpa.toString(16)}`;
     throw new QmpRefusal(`SEV: Failed to calculate guest address: No memory is mapped at address ${where}`);
   }
