@@ -19,7 +19,7 @@ const readme = readFileSync(join(repository, 'packages/sev/README.md'), 'utf8');
 
 /** The one block of a language, at a date at which the certificates are valid. */
 function block(language: string): string {
-  const found = [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, 'gm'))];
+  const found = [...readme.matchAll(new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm'))];
   expect(found).toHaveLength(1);
   const text = found[0]![1]!;
   expect(text).toContain('Date.now()');

@@ -2,7 +2,6 @@ import { type KdsClient, requestsForReport } from '@vouchsafe/kds';
 import {
   endorsementsOfTable,
   findEndorsementChain,
-  MalformedError,
   type OfferedRevocationList,
   type ProductLine,
   parseCertificateTable,
@@ -14,6 +13,7 @@ import {
   reportForLine,
   type SnpEndorsements,
   UnavailableError,
+  type VekKind,
   VouchsafeError,
   type X509Certificate,
 } from '@vouchsafe/sev';
@@ -35,8 +35,12 @@ export async function fetchMissing(
   options: { readonly revocation: RevocationMode; readonly line?: ProductLine | undefined },
 ): Promise<Completed> {
   const present = unlessUnreadable(() => read(report, given, options.line));
-  if (present === undefined || present.line === undefined) return { ...given, notes: [] };
+  if (present === undefined) return { ...given, notes: [] };
   const { parsed, line, vek, others } = present;
+  if (line === undefined) {
+    const note = `nothing was fetched: version ${parsed.version} does not say the product line; name it with --product`;
+    return { ...given, notes: [note] };
+  }
   const requests = requestsForReport({ ...parsed, line });
   const fetchedVek =
     vek === undefined && requests.vek !== undefined ? await service.endorsement(requests.vek) : undefined;
@@ -49,7 +53,7 @@ export async function fetchMissing(
     ...(fetchedVek === undefined ? {} : { vek: fetchedVek }),
     certificates: [...(given.certificates ?? []), ...chain],
     crls: [...(given.crls ?? []), ...list],
-    notes,
+    notes: [...(leaf === undefined ? [whyNoVek[requests.kind]] : []), ...notes],
   };
 
   async function fetchList(): Promise<{ list: OfferedRevocationList[]; notes: string[] }> {
@@ -64,6 +68,11 @@ export async function fetchMissing(
     }
   }
 }
+
+const whyNoVek: Readonly<Record<VekKind, string>> = {
+  VCEK: 'no certificate was fetched: the host masks the chip id, so it has to hand over the VCEK’s',
+  VLEK: 'no certificate was fetched: the cloud operator has to hand over the VLEK’s',
+};
 
 function read(report: Uint8Array, given: SnpEndorsements, named: ProductLine | undefined) {
   const parsed = parseSnpReport(report, { line: named });
@@ -87,7 +96,7 @@ function unlessUnreadable<T>(work: () => T): T | undefined {
   try {
     return work();
   } catch (error) {
-    if (error instanceof MalformedError || error instanceof VouchsafeError) return undefined;
+    if (error instanceof VouchsafeError) return undefined;
     throw error;
   }
 }

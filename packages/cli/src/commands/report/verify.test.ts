@@ -426,6 +426,31 @@ describe('report verify', () => {
       expect(asked).toEqual([]);
     });
 
+    it('gives chain and list of a report whose chip id is masked', async () => {
+      const asked = await serve((await evidence.endorser.crl()).raw);
+      const masked = await evidence.report('masked.bin', { fields: { chipId: new Uint8Array(64) } });
+      const words = ['report', 'verify', masked, ...root(), ...kds('masked')];
+      const named = await runJson<Document>([...words, '--vek', await evidence.vek()]);
+      // The client asks what is current now, which the list of March 2026 is not.
+      expect(named.exit).toBe(0);
+      expect(asked).toEqual(['/vcek/v1/Milan/cert_chain', '/vcek/v1/Milan/crl']);
+      const bare = await runJson<Document>(words);
+      expect([bare.exit, bare.document.notes]).toEqual([
+        1,
+        expect.arrayContaining([expect.stringContaining('masks the chip id')]),
+      ]);
+    });
+
+    it('is not asked about a report that does not say its product line, unless that is named', async () => {
+      const asked = await serve();
+      const old = await evidence.report('old.bin', { version2: true });
+      const words = ['report', 'verify', old, ...root(), ...kds('old')];
+      const { exit, document } = await runJson<Document>(words);
+      expect([exit, asked, document.notes]).toEqual([1, [], [expect.stringContaining('--product')]]);
+      const named = await runJson<Document>([...words, '--product', 'Milan']);
+      expect([named.exit, failed(named.document)]).toEqual([0, []]);
+    });
+
     it('must give a list that is required', async () => {
       await serve();
       const { exit, document } = await runJson<ErrorDocument>([
