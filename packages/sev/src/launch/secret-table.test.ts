@@ -13,6 +13,7 @@ import {
   SecretTableAbsentError,
   type SecretTableEntry,
   secretTableGuid,
+  secretTableHead,
   wellKnownSecretGuids,
 } from './secret-table.js';
 
@@ -116,6 +117,11 @@ describe('hostile secret tables', () => {
     ['an entry given twice', concat(head(68), entry(other, data), entry(other, data))],
   ])('%s is malformed', (_what, bytes) => {
     expect(() => parseSecretTable(bytes)).toThrow(MalformedError);
+  });
+
+  test('a head by itself is of this table, or malformed', () => {
+    expect(secretTableHead.parse(head(20)).totalLength).toBe(20);
+    expect(() => secretTableHead.parse(head(20, other))).toThrow(MalformedError);
   });
 
   test('a refusal shows no secret', () => {
