@@ -51,6 +51,16 @@ const ofText = (name: string, seeds: readonly string[], parse: (text: string) =>
   parse: (bytes) => parse(textOf(bytes)),
 });
 
+/** A policy file that names something of every kind. */
+const reportPolicySeed = JSON.stringify({
+  measurements: ['8922ebbd'.repeat(12)],
+  vmpl: 0,
+  policy: { smt: false },
+  minimumTcb: { reported: { bootloader: 4, snp: 24, microcode: 217 } },
+  platformInfo: { aliasCheckComplete: true },
+  allowProvisional: true,
+});
+
 /** A firmware image as OVMF lays it out, with every entry that we know, and one that we do not. */
 function firmwareSeeds(): Uint8Array[] {
   const footer = sev.buildFirmwareFooter([
@@ -166,6 +176,7 @@ export function parserReaders(): Parser[] {
       sev.formatTcb(sev.parseTcbVersion(bytes, 'milan'));
       sev.formatTcb(sev.parseTcbVersion(bytes, 'turin'));
     }),
+    ofText('parseReportPolicy', [reportPolicySeed], sev.parseReportPolicy),
     own('parseSnpReport', snpReportSeeds(), (bytes) => sev.parseSnpReport(bytes)),
     own('findSnpReport', snpContainerSeeds(), (bytes) => sev.findSnpReport(bytes)),
     own('parseCertificateTable', certificateTableSeeds(), (bytes) => {
