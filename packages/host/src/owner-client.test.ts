@@ -1,7 +1,7 @@
 import { createServer, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { largestAnswer } from '@vouchsafe/protocol';
-import { MalformedError, RefusedError, UnavailableError } from '@vouchsafe/sev';
+import { InvalidArgumentError, MalformedError, RefusedError, UnavailableError } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { connectGuestOwner } from './owner-client.js';
 
@@ -98,6 +98,18 @@ describe('a host that asks an owner', () => {
     const address = await strangeOwner(() => undefined);
     const client = connectGuestOwner(address, { timeout: 50 });
     await expect(client.reportMeasurement(evidence)).rejects.toThrow(UnavailableError);
+  });
+
+  it.each([
+    '',
+    'unix:',
+    'owner',
+    'ftp://owner',
+    'http://user:pass@owner',
+    'http://user@owner',
+    'http://owner/?a',
+  ])('does not take %j for an address', (address) => {
+    expect(() => connectGuestOwner(address)).toThrow(InvalidArgumentError);
   });
 
   it('sends nothing that is not a message', async () => {
