@@ -39,6 +39,12 @@ describeWithVectors('report verify, on genuine reports', () => {
     ...['report', 'verify', vectorPath(`snp/reports/${report}`), '--offline', '--revocation', 'skip'],
     ...['--vek', vectorPath(`snp/reports/${vek}`), '--chain', vectorPath(`snp/certs/${chain}`), '--at', at],
   ];
+  const of = (report: string) => cases.find((each) => each.report === report)!;
+  const named = {
+    genoa: of('genoa-v3-tsm.bin'),
+    siena: of('genoa-v5-siena.bin'),
+    oak: of('milan-v3-oak.bin'),
+  };
   const word = (accepted: boolean) => (accepted ? 'accepted' : 'refused');
 
   it.each(cases.map((each) => [each.report, each] as const))('%s', async (_, each) => {
@@ -105,13 +111,7 @@ describeWithVectors('report verify, on genuine reports', () => {
   });
 
   it('refuses certificates of other chips and product lines, and broken ones', async () => {
-    const [genoa, siena, , , oak] = cases as readonly [
-      VerdictCase,
-      VerdictCase,
-      VerdictCase,
-      VerdictCase,
-      VerdictCase,
-    ];
+    const { genoa, siena, oak } = named;
     const other = async (each: VerdictCase, change: Partial<VerdictCase>) =>
       failed((await runJson<Document>(words({ ...each, ...change }, '2026-03-19'))).document);
     expect(await other(genoa, { vek: siena.vek })).toEqual(
@@ -139,7 +139,7 @@ describeWithVectors('report verify, on genuine reports', () => {
   });
 
   it('does not take AMD’s root for a development root', async () => {
-    const [genoa] = cases as readonly [VerdictCase];
+    const { genoa } = named;
     const { exit, document } = await runJson<ErrorDocument>([
       ...words(genoa, genoa.at),
       ...['--root', vectorPath('snp/certs/cert_chain_genoa.pem')],
