@@ -97,6 +97,14 @@ describe('VMSA at reset', () => {
     expect(() => buildResetVmsa({ ...epyc, cpu: 'application', ...options })).toThrow(InvalidArgumentError);
   });
 
+  test('needs a vCPU signature, which is a number of 32 bits', () => {
+    const page = (options: { vcpuSignature?: number }) =>
+      buildResetVmsa({ cpu: 'boot', fpu: 'set', ...options });
+    expect(() => page({})).toThrow(/depends on it/);
+    for (const vcpuSignature of [-1, 0.5, Number.NaN, 2 ** 32])
+      expect(() => page({ vcpuSignature })).toThrow(InvalidArgumentError);
+  });
+
   test('an application CPU may begin in the upper half of the address space', () => {
     const page = buildResetVmsa({ ...epyc, cpu: 'application', resetAddress: 0xfffff123 });
     expect(vmsa.parse(page)).toMatchObject({ rip: 0xf123n, cs: { base: 0xffff0000n } });
