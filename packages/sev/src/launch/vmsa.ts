@@ -233,17 +233,12 @@ function requireSignature({ vcpuSignature }: ResetVmsaOptions): number {
   return vcpuSignature;
 }
 
-function startAddress({ cpu, resetAddress }: ResetVmsaOptions): number {
+function startAddress({ cpu, resetAddress = 0 }: ResetVmsaOptions): number {
   if (cpu === 'boot') return bootAddress;
-  if (
-    resetAddress === undefined ||
-    !Number.isInteger(resetAddress) ||
-    resetAddress <= 0 ||
-    resetAddress > 0xffffffff
-  ) {
+  if (!Number.isInteger(resetAddress) || resetAddress <= 0 || resetAddress > 0xffffffff) {
     throw new InvalidArgumentError(
       'reset address',
-      `application CPUs need one of 32 bits, found ${resetAddress ?? 'none'}`,
+      `application CPUs need one of 32 bits, found ${resetAddress || 'none'}`,
     );
   }
   return resetAddress;
