@@ -37,7 +37,7 @@ async function activateOne(
 ): Promise<boolean> {
   let outcome = await tryActivate(mailbox, handle, asid);
   if (outcome === 'dirty') {
-    await flush(machine, mailbox);
+    await alone(machine, () => flush(machine, mailbox));
     outcome = await tryActivate(mailbox, handle, asid);
   }
   return outcome === 'active';
@@ -61,13 +61,29 @@ async function tryActivate(
 
 /** Takes the id away again and flushes what caches hold under it. */
 export function deactivate(machine: HostMachine, handle: number): Promise<void> {
-  return withMailbox(machine, async (mailbox) => {
-    await mailbox.run('DEACTIVATE', deactivateBuffer.build({ handle }));
-    await flush(machine, mailbox);
-  });
+  return alone(machine, () =>
+    withMailbox(machine, async (mailbox) => {
+      await mailbox.run('DEACTIVATE', deactivateBuffer.build({ handle }));
+      await flush(machine, mailbox);
+    }),
+  );
 }
 
 async function flush(machine: HostMachine, mailbox: Mailbox): Promise<void> {
   await machine.writeBackAndInvalidate();
   await mailbox.run('DF_FLUSH');
+}
+
+/** The last piece of work that flushes, by machine. */
+const flushing = new WeakMap<HostMachine, Promise<unknown>>();
+
+/** One at a time: a guest that is deactivated between WBINVD and DF_FLUSH makes the processor ask for WBINVD again. */
+function alone<T>(machine: HostMachine, work: () => Promise<T>): Promise<T> {
+  const before = flushing.get(machine) ?? Promise.resolve();
+  const own = before.then(work);
+  flushing.set(
+    machine,
+    own.catch(() => undefined),
+  );
+  return own;
 }
