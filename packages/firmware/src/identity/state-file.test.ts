@@ -5,7 +5,7 @@ import { InvalidArgumentError, MalformedError, UnavailableError } from '@vouchsa
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSoftwareMachine } from '../machine.js';
 import { seededRandom, TestHypervisor } from '../testing/hypervisor.js';
-import { chipEndorsementRequest, erasedStore } from './chip.js';
+import { chipEndorsementRequest, createFlash, erasedStore } from './chip.js';
 import { loadChipFile, openChipFile } from './state-file.js';
 
 describe('a chip in a file', () => {
@@ -41,6 +41,14 @@ describe('a chip in a file', () => {
     expect((await stat(path())).mode & 0o777).toBe(0o600);
     expect((await stat(join(folder, 'machine'))).mode & 0o777).toBe(0o700);
     expect(await readdir(join(folder, 'machine'))).toEqual(['chip.json']);
+  });
+
+  it('has the flash that is on disk, also when a new one cannot be saved', async () => {
+    const flash = createFlash(erasedStore(), async () => {
+      throw new UnavailableError('disk', 'it is full');
+    });
+    await expect(flash.write(new Uint8Array(erasedStore().length))).rejects.toThrow('it is full');
+    expect(flash.read()).toEqual(erasedStore());
   });
 
   it('makes different chips in different files', async () => {
