@@ -297,6 +297,16 @@ describe('a certificate is refused', () => {
       'tbsCertificate.subjectPublicKeyInfo.subjectPublicKey',
     ],
     [
+      'with half a point',
+      withField(at.key, point(concat(Uint8Array.of(4), new Uint8Array(48)))),
+      'tbsCertificate.subjectPublicKeyInfo.subjectPublicKey',
+    ],
+    [
+      'with a point and more',
+      withField(at.key, point(concat(Uint8Array.of(4), new Uint8Array(97)))),
+      'tbsCertificate.subjectPublicKeyInfo.subjectPublicKey',
+    ],
+    [
       'with a point of 97 bytes that begins 06',
       withField(at.key, point(concat(Uint8Array.of(6), new Uint8Array(96)))),
       'tbsCertificate.subjectPublicKeyInfo.subjectPublicKey',

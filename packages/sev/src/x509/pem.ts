@@ -33,7 +33,7 @@ export function parsePemBlocks(text: string, path = 'PEM text'): PemBlock[] {
     const closing = `-----END ${label}-----`;
     const bodyAt = begin.lastIndex;
     const end = text.indexOf('-----', bodyAt);
-    if (end < 0 || !text.startsWith(closing, end)) throw refuse(closing, 'no such line');
+    if (!text.startsWith(closing, end)) throw refuse(closing, 'no such line');
     blocks.push({ label, bytes: decode(text.slice(bodyAt, end), refuse), offset: at });
     at = skipSpace(text, end + closing.length);
   }

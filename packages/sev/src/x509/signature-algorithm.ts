@@ -141,16 +141,18 @@ export interface SignedObject {
  * with SHA-256 or SHA-384 throughout and a salt as long as the digest.
  */
 export async function isSignedWith(object: SignedObject, key: RsaPublicKey): Promise<boolean> {
-  const { signatureAlgorithm: algorithm, signature } = object;
-  if (algorithm.name === 'other') return false;
-  const hash = usable.find(({ name, size }) => name === algorithm.hash && size === algorithm.saltLength);
-  if (hash === undefined || algorithm.maskHash !== algorithm.hash || algorithm.trailer !== 1) return false;
-  return verifyRsaPss(key, hash.hash, object.signedBytes, signature);
+  const { signatureAlgorithm, signature } = object;
+  const found = usable.find(({ name, size }) => {
+    const only = { name: 'RSASSA-PSS', hash: name, maskHash: name, saltLength: size, trailer: 1 } as const;
+    return sameAlgorithm(signatureAlgorithm, only);
+  });
+  if (found === undefined) return false;
+  return verifyRsaPss(key, found.hash, object.signedBytes, signature);
 }
 
 /** Whether two algorithms are the same in every parameter. */
 export function sameAlgorithm(a: SignatureAlgorithm, b: SignatureAlgorithm): boolean {
-  return a.name === b.name && signatureAlgorithmText(a) === signatureAlgorithmText(b);
+  return signatureAlgorithmText(a) === signatureAlgorithmText(b);
 }
 
 /** Reads the outer AlgorithmIdentifier, which must repeat the inner one byte by byte (RFC 5280 section 4.1.1.2). */
