@@ -69,7 +69,7 @@ describe('QMP client', () => {
     ['something that is not JSON', 'hello \r\n'],
     ['an answer to nobody', answer({ return: {}, id: 99 })],
     ['an answer without id', answer({ return: {} })],
-    ['neither answer nor event', answer({ id: 1 })],
+    ['neither answer nor event', answer({ id: 2 })],
     ['an error without description', answer({ error: { class: 'GenericError' }, id: 2 })],
     ['a list', answer([])],
     ['an event without time', answer({ event: 'STOP' })],
