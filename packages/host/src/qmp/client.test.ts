@@ -146,4 +146,11 @@ describe('QMP client', () => {
       await client.close();
     },
   );
+
+  test('a machine that was quit answers nothing more', async () => {
+    const path = await negotiating(({ id }, socket) => void socket.write(answer({ return: {}, id })));
+    const machine = qemuMachine({ client: await connectQmp(path) });
+    await machine.quit();
+    await expect(machine.information()).rejects.toThrow('it has been quit');
+  });
 });

@@ -44,7 +44,7 @@ const greetingMessage = z.object({
   }),
 });
 const answerMessage = z.union([
-  z.object({ id: z.int(), return: z.unknown() }).refine((answer) => 'return' in answer),
+  z.object({ id: z.int(), return: z.unknown() }),
   z.object({ id: z.int(), error: z.object({ class: z.string(), desc: z.string() }) }),
 ]);
 const eventMessage = z.object({

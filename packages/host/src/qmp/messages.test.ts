@@ -1,6 +1,7 @@
+import { InvalidArgumentError } from '@vouchsafe/sev';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { splitJson } from './messages.js';
+import { requireSocketPath, splitJson } from './messages.js';
 
 const encode = (text: string) => new TextEncoder().encode(text);
 
@@ -69,4 +70,8 @@ test('the limit counts one value, not the stream', () => {
       64,
     ).fits,
   ).toBe(false);
+});
+
+test.each(['', '/tmp/a\0b', 'x'.repeat(108), 'é'.repeat(54)])('%j is no path of a socket', (path) => {
+  expect(() => requireSocketPath(path)).toThrow(InvalidArgumentError);
 });
