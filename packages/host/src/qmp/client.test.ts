@@ -153,4 +153,20 @@ describe('QMP client', () => {
     await machine.quit();
     await expect(machine.information()).rejects.toThrow('it has been quit');
   });
+
+  test('a machine without SEV has no information to give', async () => {
+    const off = {
+      enabled: false,
+      'api-major': 0,
+      'api-minor': 0,
+      'build-id': 0,
+      policy: 0,
+      state: 'uninit',
+      handle: 0,
+    };
+    const path = await negotiating(({ id }, socket) => void socket.write(answer({ return: off, id })));
+    const client = await connectQmp(path);
+    await expect(qemuMachine({ client }).information()).rejects.toThrow('launched without SEV');
+    await client.close();
+  });
 });

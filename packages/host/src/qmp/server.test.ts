@@ -1,7 +1,7 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
-import { UnavailableError } from '@vouchsafe/sev';
+import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../../../kds/src/testing/temporary.js';
 import { alteredFirmware, launchMachine, makeOwner, type OwnersWishes } from '../testing/launch-fixture.js';
@@ -323,5 +323,12 @@ describe('QMP server', () => {
     const file = join(temporaryFolder(), 'file');
     await writeFile(file, 'precious');
     await expect(serveVirtualMachine({ machine: host, socketPath: file })).rejects.toThrow(/not a socket/);
+  });
+
+  test('a path that is too long for a socket is refused before anything is made', async () => {
+    const { host } = await served();
+    const socketPath = join(temporaryFolder(), 'x'.repeat(108));
+    const serving = serveVirtualMachine({ machine: host, socketPath });
+    await expect(serving).rejects.toBeInstanceOf(InvalidArgumentError);
   });
 });
