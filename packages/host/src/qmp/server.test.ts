@@ -331,4 +331,21 @@ describe('QMP server', () => {
     const serving = serveVirtualMachine({ machine: host, socketPath });
     await expect(serving).rejects.toBeInstanceOf(InvalidArgumentError);
   });
+
+  test('text that is not JSON is refused as such', async () => {
+    const { path } = await served();
+    const client = await rawClient(path);
+    await client.line();
+    client.send('{"execute": nothing}\n');
+    expect(await client.line()).toMatchObject({ error: { desc: 'Invalid JSON syntax' } });
+  });
+
+  test('a folder that is not there is an error', async () => {
+    const { host } = await served();
+    const serving = serveVirtualMachine({
+      machine: host,
+      socketPath: join(temporaryFolder(), 'none', 'qmp'),
+    });
+    await expect(serving).rejects.toThrow(UnavailableError);
+  });
 });
