@@ -134,7 +134,7 @@ function decoded(text: string, refusal: string): Uint8Array {
     const bytes = fromBase64(text);
     if (bytes.length > 0) return bytes;
   } catch {
-    throw new QmpRefusal(refusal);
+    // What is not base64 is refused as nothing is.
   }
   throw new QmpRefusal(refusal);
 }
