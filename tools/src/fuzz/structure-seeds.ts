@@ -11,28 +11,26 @@ export function acceptedBytes(structure: AnyStructure): Uint8Array {
     if (row.defaultValue !== undefined)
       row.write(row.defaultValue, bytes.subarray(row.offset, row.offset + row.size));
   }
-  const tried = new Map<string, number>();
+  const tried = new Map<number, number>();
   for (;;) {
-    const name = dislikedField(structure, bytes);
-    if (name === undefined) return bytes;
-    const row = structure.fields[name];
-    const next = (tried.get(name) ?? 0) + 1;
-    if (row === undefined || next > 0xffff)
-      throw new TypeError(`${structure.name}: no value found for ${name}`);
-    tried.set(name, next);
-    const own = bytes.subarray(row.offset, row.offset + row.size).fill(0);
-    own[0] = next & 0xff;
-    if (own.length > 1) own[1] = next >> 8;
+    const disliked = dislikedField(structure, bytes);
+    if (disliked === undefined) return bytes;
+    const { offset, field } = disliked;
+    const next = (tried.get(offset) ?? 0) + 1;
+    if (next > 0xffff) throw new TypeError(`${structure.name}: no value found for ${field}`);
+    tried.set(offset, next);
+    bytes[offset] = next & 0xff;
+    if (next > 0xff) bytes[offset + 1] = next >> 8;
   }
 }
 
-function dislikedField(structure: AnyStructure, bytes: Uint8Array): string | undefined {
+/** The field that the parser stops at, in a structure inside this one or not, with its offset in the whole. */
+function dislikedField(structure: AnyStructure, bytes: Uint8Array): MalformedError | undefined {
   try {
     structure.parse(bytes);
     return undefined;
   } catch (error) {
-    if (error instanceof MalformedError)
-      return Object.keys(structure.fields).find((name) => error.field.split('.')[0] === name) ?? error.field;
+    if (error instanceof MalformedError) return error;
     throw error;
   }
 }
