@@ -467,10 +467,11 @@ describe('an owner is not made', () => {
     if (hint !== undefined) await expect(made).rejects.toMatchObject({ hint: expect.stringMatching(hint) });
   });
 
-  it('with AMD’s roots and a development root at once', async () => {
-    await expect(makeOwner(platform, { roots: [...amdPlatformRoots, authority.root] })).rejects.toThrow(
-      /never both/,
-    );
+  it('with AMD’s roots and a development root at once, or with two development roots', async () => {
+    const mixed = [...amdPlatformRoots, authority.root];
+    await expect(makeOwner(platform, { roots: mixed })).rejects.toThrow(/never both/);
+    const two = [authority.root, { ...authority.root, arkFingerprint: 'another' }];
+    await expect(makeOwner(platform, { roots: two })).rejects.toThrow(/never both/);
   });
 
   it('but is, with what it allows by name, and with the largest secret', async () => {

@@ -194,11 +194,11 @@ function requireCarefulPolicy(options: GuestOwnerOptions): 'sev' | 'sev-es' {
 function requireOneKindOfRoot({ roots }: GuestOwnerOptions): boolean {
   if (roots.length === 0) throw new InvalidArgumentError('roots', 'expected at least one trusted root');
   const development = roots.filter(({ kind }) => kind === 'development').length;
-  if (development > 1 || (development === 1 && roots.length > 1)) {
+  if (development > 0 && roots.length > 1) {
     throw new InvalidArgumentError(
       'roots',
       'an owner trusts AMD’s roots or one development root, never both at once',
     );
   }
-  return development === 1;
+  return development > 0;
 }

@@ -152,3 +152,21 @@ describe('secret packet', () => {
     await expect(openSecretPacket({ ...keys, header, payload })).rejects.toThrow(PacketUnsupportedError);
   });
 });
+
+test('keys of another length are refused before they are used, when packing and when opening', async () => {
+  const binding = {
+    tek: new Uint8Array(16),
+    tik: new Uint8Array(16),
+    measurement: new Uint8Array(32),
+    apiMajor: 1,
+    apiMinor: 55,
+  };
+  const iv = new Uint8Array(16);
+  const plaintext = new Uint8Array(16);
+  const packet = await buildSecretPacket({ ...binding, iv, plaintext });
+  for (const name of ['tek', 'tik', 'measurement'] as const) {
+    const short = { ...binding, [name]: binding[name].subarray(1) };
+    await expect(openSecretPacket({ ...short, ...packet })).rejects.toMatchObject({ argument: name });
+    await expect(buildSecretPacket({ ...short, iv, plaintext })).rejects.toMatchObject({ argument: name });
+  }
+});
