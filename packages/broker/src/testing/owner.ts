@@ -1,7 +1,7 @@
 import { buildGuestFirmware } from '@vouchsafe/guest';
 import { buildGuestPolicy, Secret, systemRandom, wellKnownSecretGuids } from '@vouchsafe/sev';
-import { createGuestOwner, type GuestOwnerOptions } from '../owner.js';
-import { memorySessionStore, type PendingSession, type SessionStore } from '../sessions.js';
+import { createGuestOwner, type GuestOwnerOptions } from '../pre-launch/owner.js';
+import { memorySessionStore, type PendingSession, type SessionStore } from '../pre-launch/sessions.js';
 import type { TestPlatform } from './platform.js';
 
 const text = (value: string) => new TextEncoder().encode(value);

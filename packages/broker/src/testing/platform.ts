@@ -22,7 +22,7 @@ import {
   makeAuthority,
   makePlatform,
 } from '../../../sev/src/testing/development-platform.js';
-import type { KeyService } from '../platform.js';
+import type { KeyService } from '../pre-launch/platform.js';
 
 export type TestPlatform = Awaited<ReturnType<typeof makeTestPlatform>>;
 export type TestAuthority = Awaited<ReturnType<typeof makeTestAuthority>>;

@@ -12,9 +12,9 @@ import {
   verdict,
 } from '@vouchsafe/sev';
 import { type ExpectedLaunch, type ExpectedLaunches, expectLaunches } from './expected-launches.js';
+import { type LaunchSecret, secretTable } from './launch-secrets.js';
 import { appraiseEvidence } from './measurement.js';
 import { appraisePlatform, type PlatformExpectations } from './platform.js';
-import { type LaunchSecret, secretTable } from './secrets.js';
 import { endSession, memorySessionStore, type SessionStore } from './sessions.js';
 
 export interface GuestOwnerOptions extends PlatformExpectations {

@@ -16,10 +16,10 @@ import {
   UnavailableError,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import { diskPassphrase, files, image, makeOwner } from '../testing/owner.js';
+import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from '../testing/platform.js';
 import { type OwnerAddress, type OwnerDecision, serveGuestOwner } from './http.js';
 import type { GuestOwner } from './owner.js';
-import { diskPassphrase, files, image, makeOwner } from './testing/owner.js';
-import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from './testing/platform.js';
 
 let platform: TestPlatform;
 let digest: Uint8Array;

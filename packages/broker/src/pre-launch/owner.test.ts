@@ -19,16 +19,16 @@ import {
   zeroGuid,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
-import type { GuestOwner } from './owner.js';
-import { memorySessionStore } from './sessions.js';
-import { diskPassphrase, files, image, makeOwner, policies } from './testing/owner.js';
+import { diskPassphrase, files, image, makeOwner, policies } from '../testing/owner.js';
 import {
   makeTestAuthority,
   makeTestPlatform,
   type TestAuthority,
   type TestPlatform,
   version,
-} from './testing/platform.js';
+} from '../testing/platform.js';
+import type { GuestOwner } from './owner.js';
+import { memorySessionStore } from './sessions.js';
 
 let authority: TestAuthority;
 let platform: TestPlatform;

@@ -31,11 +31,11 @@ import {
   vcpuSignatureOf,
 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { testAuthorityKeys } from '../../kds/src/testing/authority-keys.js';
-import { temporaryFolder } from '../../kds/src/testing/temporary.js';
+import { testAuthorityKeys } from '../../../kds/src/testing/authority-keys.js';
+import { temporaryFolder } from '../../../kds/src/testing/temporary.js';
 import { serveGuestOwner } from './http.js';
+import { diskKey } from './launch-secrets.js';
 import { createGuestOwner } from './owner.js';
-import { diskKey } from './secrets.js';
 
 const text = (value: string) => new TextEncoder().encode(value);
 const directBoot = {
