@@ -3,6 +3,7 @@ import { bootRequest } from '@vouchsafe/protocol';
 import {
   buildHashesTable,
   buildSecretTable,
+  calculateSnpLaunchDigest,
   equalBytes,
   isZero,
   openSecret,
@@ -82,7 +83,37 @@ describe('the guest firmware’s image', () => {
     });
     const entry = footer.resetAddress! - guestFirmwareBase;
     expect(toHex(image.subarray(entry, entry + 4))).toBe('faf4ebfd');
-    expect(footer.entries).toHaveLength(3);
+    expect(footer.entries).toHaveLength(4);
+  });
+
+  it('has SEV metadata, by which a launch prepares secrets, CPUID and kernel hashes', async () => {
+    const image = buildGuestFirmware();
+    expect(parseFirmwareFooter(image).sevMetadata?.sections).toEqual([
+      { gpa: 0x0000, size: 0x5000, type: 1 },
+      { gpa: 0x5000, size: 0x1000, type: 2 },
+      { gpa: 0x6000, size: 0x1000, type: 3 },
+      { gpa: 0x8000, size: 0x4000, type: 1 },
+      { gpa: 0xc000, size: 0x1000, type: 0x10 },
+    ]);
+    const launch = {
+      firmware: image,
+      kernel,
+      initrd,
+      append: commandLine,
+      vcpus: 2,
+      vcpuSignature: 0xa00f11,
+    };
+    const { steps } = await calculateSnpLaunchDigest(launch);
+    expect(steps.map(({ type, gpa, pages }) => [type, gpa, pages])).toEqual([
+      ['NORMAL', guestFirmwareBase, 16],
+      ['ZERO', 0, 5],
+      ['SECRETS', 0x5000, 1],
+      ['CPUID', 0x6000, 1],
+      ['ZERO', 0x8000, 4],
+      ['NORMAL', 0xc000, 1],
+      ['VMSA', 0xffff_ffff_f000, 1],
+      ['VMSA', 0xffff_ffff_f000, 1],
+    ]);
   });
 });
 

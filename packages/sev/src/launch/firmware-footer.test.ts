@@ -14,7 +14,9 @@ import {
   parseFirmwareFooter,
   resetBlockEntry,
   secretAreaEntry,
+  sevMetadataEntry,
 } from './firmware-footer.js';
+import { buildFirmwareMetadata } from './firmware-metadata.js';
 
 interface FooterVector {
   readonly table_len: number;
@@ -56,6 +58,15 @@ describeWithVectors('firmware footer, known answers', () => {
       '810000/1000/10',
       '811000/f000/1',
     ]);
+  });
+
+  test('rebuilds the SEV metadata of an AmdSev build byte by byte', () => {
+    const image = vectors('sev/ovmf/ovmf_AmdSev_suffix.bin');
+    const { entries, sevMetadata } = parseFirmwareFooter(image);
+    const { offset, sections } = sevMetadata!;
+    const rebuilt = buildFirmwareMetadata(sections);
+    expect(toHex(image.slice(offset, offset + rebuilt.length))).toBe(toHex(rebuilt));
+    expect(entries).toContainEqual(sevMetadataEntry(image.length - offset));
   });
 });
 

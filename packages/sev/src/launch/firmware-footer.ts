@@ -184,6 +184,11 @@ export function hashTableAreaEntry(place: LaunchArea): FirmwareFooterEntry {
   return { guid: firmwareFooterGuids.hashTableArea, data: area.build(place) };
 }
 
+/** Entry for {@link buildFirmwareFooter}: how far before the end of the image the SEV metadata begins, in bytes. */
+export function sevMetadataEntry(distance: number): FirmwareFooterEntry {
+  return { guid: firmwareFooterGuids.sevMetadata, data: metadataPointer.build({ distance }) };
+}
+
 /**
  * The footer table of the given entries, the first of them highest. It goes just before the last 32 bytes of an image.
  * @throws InvalidArgumentError for a GUID given twice, or entries that do not fit in 64 KiB

@@ -1,3 +1,4 @@
+import { concat } from '../bytes.js';
 import { bytesField, u32 } from '../codec/fields.js';
 import { structure } from '../codec/structure.js';
 import { MalformedError } from '../errors.js';
@@ -79,4 +80,13 @@ export function readFirmwareMetadata(image: Uint8Array, distance: number): Firmw
     return { gpa, size, type };
   });
   return { offset, sections };
+}
+
+/** The metadata of the given sections, in this order: 16 bytes and 12 for each. */
+export function buildFirmwareMetadata(sections: readonly FirmwareMetadataSection[]): Uint8Array {
+  const length = metadataHeader.size + sections.length * metadataDescriptor.size;
+  return concat(
+    metadataHeader.build({ length, count: sections.length }),
+    ...sections.map((section) => metadataDescriptor.build(section)),
+  );
 }
