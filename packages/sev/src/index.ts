@@ -4,6 +4,15 @@ export * from './bytes.js';
 export * from './codec/index.js';
 export * from './crypto/index.js';
 export * from './errors.js';
+export * from './guest-messages/cpuid-message.js';
+export * from './guest-messages/header.js';
+export * from './guest-messages/key-message.js';
+export * from './guest-messages/report-message.js';
+export * from './guest-messages/seal.js';
+export * from './guest-messages/secrets-page.js';
+export * from './guest-messages/sev-guest-ioctl.js';
+export * from './guest-messages/tsc-info-message.js';
+export * from './launch/cpuid-page.js';
 export type {
   CommandLineCandidate,
   FileCandidate,
@@ -18,6 +27,7 @@ export * from './launch/ghcb.js';
 export * from './launch/guest-features.js';
 export * from './launch/hashes-table.js';
 export * from './launch/launch-digest.js';
+export * from './launch/page-state-change.js';
 export * from './launch/secret-table.js';
 export * from './launch/snp-launch-digest.js';
 export * from './launch/snp-page-measure.js';
@@ -74,6 +84,11 @@ export type { SnpEndorsements, VerifiedEndorsement } from './snp/verified-endors
 export { endorse } from './snp/verified-endorsement.js';
 export * from './snp/verify-endorsement.js';
 export * from './snp/verify-report.js';
+export * from './snp-abi/commands.js';
+export * from './snp-abi/guest-buffers.js';
+export * from './snp-abi/page-buffers.js';
+export * from './snp-abi/page-states.js';
+export * from './snp-abi/platform-buffers.js';
 export * from './x509/ca-extensions.js';
 export * from './x509/certificate.js';
 export * from './x509/extension.js';

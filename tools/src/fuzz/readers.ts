@@ -2,6 +2,7 @@ import * as protocol from '@vouchsafe/protocol';
 import * as sev from '@vouchsafe/sev';
 import { type AnyBits, type AnyStructure, bitsOf, messagesOf, structuresOf } from '../exports.js';
 import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
+import { guestMessageReaders } from './guest-message-readers.js';
 import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
 import type { Parser } from './run.js';
@@ -186,6 +187,7 @@ export function parserReaders(): Parser[] {
     }),
     own('parseIdBlock', [idBlockSeed()], (bytes) => sev.parseIdBlock(bytes)),
     own('parseIdAuthentication', idAuthenticationSeeds(), (bytes) => sev.parseIdAuthentication(bytes)),
+    ...guestMessageReaders(),
     own('parseSnpGuestPolicy', [Uint8Array.of(0, 0, 3)], (bytes) => {
       sev.explainSnpPolicy(sev.parseSnpGuestPolicy(wordOf(bytes)).word);
     }),

@@ -1,5 +1,7 @@
 export {
   aes128Ctr,
+  aes256GcmOpen,
+  aes256GcmSeal,
   constantTimeEqual,
   digest,
   digestBlocks,
@@ -7,6 +9,7 @@ export {
   ecdhP384,
   generateP384,
   hmacSha256,
+  hmacSha384,
   isOnP384,
   signP384,
   startDigest,
@@ -15,6 +18,7 @@ export {
   verifyRsaPss,
 } from '#crypto';
 export type {
+  AuthenticatedCiphertext,
   EcdsaSignature,
   HashName,
   KeyBytes,

@@ -1,6 +1,7 @@
 import {
   constants,
   createCipheriv,
+  createDecipheriv,
   createHash,
   createHmac,
   createPrivateKey,
@@ -124,6 +125,33 @@ const port: CryptoPort = {
     return plain(state.digest());
   },
 
+  async hmacSha384(key, ...parts) {
+    const state = createHmac('sha384', bytesOf(key));
+    for (const part of parts) state.update(part);
+    return plain(state.digest());
+  },
+
+  async aes256GcmSeal(key, iv, additionalData, plaintext) {
+    const cipher = createCipheriv('aes-256-gcm', bytesOf(key), iv).setAAD(additionalData);
+    const ciphertext = new Uint8Array(plain(cipher.update(plaintext)));
+    cipher.final();
+    return { ciphertext, tag: new Uint8Array(plain(cipher.getAuthTag())) };
+  },
+
+  async aes256GcmOpen(key, iv, additionalData, ciphertext, tag) {
+    const options = { authTagLength: 16 };
+    const cipher = createDecipheriv('aes-256-gcm', bytesOf(key), iv, options).setAAD(additionalData);
+    const opened = plain(cipher.setAuthTag(tag).update(ciphertext));
+    try {
+      cipher.final();
+      return new Uint8Array(opened);
+    } catch {
+      return undefined;
+    } finally {
+      opened.fill(0);
+    }
+  },
+
   async aes128Ctr(key, iv, data) {
     const cipher = createCipheriv('aes-128-ctr', bytesOf(key), iv);
     return plain(cipher.update(data));
@@ -191,6 +219,9 @@ export const {
   digestChain,
   startDigest,
   hmacSha256,
+  hmacSha384,
+  aes256GcmSeal,
+  aes256GcmOpen,
   aes128Ctr,
   generateP384,
   isOnP384,

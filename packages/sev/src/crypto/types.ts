@@ -30,6 +30,12 @@ export interface EcdsaSignature {
   readonly s: Uint8Array;
 }
 
+/** What an authenticated cipher makes: as many bytes as the plaintext had, and a tag of 16. */
+export interface AuthenticatedCiphertext {
+  readonly ciphertext: Uint8Array;
+  readonly tag: Uint8Array;
+}
+
 /** Gives `length` unpredictable bytes. An argument wherever bytes are drawn, so that tests have known answers. */
 export type RandomSource = (length: number) => Uint8Array;
 
@@ -57,6 +63,22 @@ export interface CryptoPort {
   /** WebCrypto has no such thing: there, parts are kept, and every `digest` hashes them all. */
   startDigest(hash: HashName): RunningDigest;
   hmacSha256(key: KeyBytes, ...parts: readonly Uint8Array[]): Promise<Uint8Array>;
+  hmacSha384(key: KeyBytes, ...parts: readonly Uint8Array[]): Promise<Uint8Array>;
+  /** AES-256 in Galois/counter mode: `iv` 12 bytes, which no key may see twice; tag 16 bytes. */
+  aes256GcmSeal(
+    key: KeyBytes,
+    iv: Uint8Array,
+    additionalData: Uint8Array,
+    plaintext: Uint8Array,
+  ): Promise<AuthenticatedCiphertext>;
+  /** The plaintext; undefined when the tag does not fit. */
+  aes256GcmOpen(
+    key: KeyBytes,
+    iv: Uint8Array,
+    additionalData: Uint8Array,
+    ciphertext: Uint8Array,
+    tag: Uint8Array,
+  ): Promise<Uint8Array | undefined>;
   /** AES-128 in counter mode; the whole 16 bytes of `iv` are the initial counter block, incremented big-endian. */
   aes128Ctr(key: KeyBytes, iv: Uint8Array, data: Uint8Array): Promise<Uint8Array>;
   generateP384(): Promise<P384PrivateKey>;

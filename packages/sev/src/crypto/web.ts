@@ -48,6 +48,12 @@ function runningDigest(hash: HashName, parts: Uint8Array[]): RunningDigest {
   };
 }
 
+async function hmac(hash: HashName, key: KeyBytes, parts: readonly Uint8Array[]): Promise<Uint8Array> {
+  const algorithm = { name: 'HMAC', hash: webHash[hash] };
+  const object = await subtle.importKey('raw', bytesOf(key), algorithm, false, ['sign']);
+  return new Uint8Array(await subtle.sign('HMAC', object, own(concat(...parts))));
+}
+
 const port: CryptoPort = {
   async digest(hash, ...parts) {
     return new Uint8Array(await subtle.digest(webHash[hash], own(concat(...parts))));
@@ -75,11 +81,24 @@ const port: CryptoPort = {
 
   startDigest: (hash) => runningDigest(hash, []),
 
-  async hmacSha256(key, ...parts) {
-    const object = await subtle.importKey('raw', bytesOf(key), { name: 'HMAC', hash: 'SHA-256' }, false, [
-      'sign',
-    ]);
-    return new Uint8Array(await subtle.sign('HMAC', object, own(concat(...parts))));
+  hmacSha256: (key, ...parts) => hmac('sha256', key, parts),
+
+  hmacSha384: (key, ...parts) => hmac('sha384', key, parts),
+
+  async aes256GcmSeal(key, iv, additionalData, plaintext) {
+    const object = await subtle.importKey('raw', bytesOf(key), 'AES-GCM', false, ['encrypt']);
+    const parameters = { name: 'AES-GCM', iv: own(iv), additionalData: own(additionalData) };
+    const whole = new Uint8Array(await subtle.encrypt(parameters, object, own(plaintext)));
+    return { ciphertext: whole.slice(0, plaintext.length), tag: whole.slice(plaintext.length) };
+  },
+
+  async aes256GcmOpen(key, iv, additionalData, ciphertext, tag) {
+    const object = await subtle.importKey('raw', bytesOf(key), 'AES-GCM', false, ['decrypt']);
+    const parameters = { name: 'AES-GCM', iv: own(iv), additionalData: own(additionalData) };
+    return subtle.decrypt(parameters, object, own(concat(ciphertext, tag))).then(
+      (plaintext) => new Uint8Array(plaintext),
+      () => undefined,
+    );
   },
 
   async aes128Ctr(key, iv, data) {
@@ -166,6 +185,9 @@ export const {
   digestChain,
   startDigest,
   hmacSha256,
+  hmacSha384,
+  aes256GcmSeal,
+  aes256GcmOpen,
   aes128Ctr,
   generateP384,
   isOnP384,

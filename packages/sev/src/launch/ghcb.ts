@@ -101,5 +101,45 @@ export const ghcbExitCodes = {
   SHUTDOWN: 0x7fn,
   MMIO_READ: 0x8000_0001n,
   MMIO_WRITE: 0x8000_0002n,
+  PAGE_STATE_CHANGE: 0x8000_0010n,
+  GUEST_REQUEST: 0x8000_0011n,
+  EXT_GUEST_REQUEST: 0x8000_0012n,
+  AP_CREATION: 0x8000_0013n,
+  HYPERVISOR_FEATURES: 0x8000_fffdn,
   TERMINATE: 0x8000_fffen,
 } as const;
+
+/**
+ * The host's half of the answer to GUEST_REQUEST and EXT_GUEST_REQUEST: the high 32 bits of SW_EXITINFO2. The low 32 bits
+ * are the status of the firmware.
+ */
+export const snpGuestRequestErrors = {
+  /** The certificate table does not fit: RBX is the number of pages it needs, and the firmware was not called. */
+  CERTIFICATE_BUFFER: 1,
+  /** The host is busy: send the same message again. */
+  BUSY: 2,
+  GENERIC: 3,
+} as const;
+
+/** SW_EXITINFO2 of an answered guest request. */
+export interface SnpGuestRequestResult {
+  /** Status of the firmware, 32 bits; 0 success. */
+  readonly firmwareError: number;
+  /** Error of the host, 32 bits: 0 none, or one of {@link snpGuestRequestErrors}. */
+  readonly vmmError: number;
+}
+
+export function snpGuestRequestResult(exitInfo2: bigint): SnpGuestRequestResult {
+  return {
+    firmwareError: Number(BigInt.asUintN(32, exitInfo2)),
+    vmmError: Number(BigInt.asUintN(32, exitInfo2 >> 32n)),
+  };
+}
+
+/** The SW_EXITINFO2 of a result. */
+export function snpGuestRequestExitInfo2({ firmwareError, vmmError }: SnpGuestRequestResult): bigint {
+  return (BigInt(vmmError) << 32n) | BigInt(firmwareError);
+}
+
+/** What AP_CREATION asks, in the low 32 bits of SW_EXITINFO1; bits 19:16 of which are the VMPL, 63:32 the APIC id. */
+export const apCreationRequests = { CREATE_ON_INIT: 0, CREATE: 1, DESTROY: 2 } as const;
