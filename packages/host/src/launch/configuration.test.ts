@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '@vouchsafe/sev';
 import { describe, expect, test } from 'vitest';
-import { requireLaunchable } from './configuration.js';
-import type { LaunchConfiguration } from './launcher.js';
+import { requireLaunchable, requireSnpLaunchable } from './configuration.js';
+import type { LaunchConfiguration, SnpLaunchConfiguration } from './launcher.js';
 
 const channel = { godhCertificate: new Uint8Array(0x824), session: new Uint8Array(0x80) };
 const launchable: LaunchConfiguration = {
@@ -15,9 +15,12 @@ const launchable: LaunchConfiguration = {
 };
 
 /** The argument that is named in the refusal of a configuration with these changes. */
-function refused(changes: Partial<LaunchConfiguration>): string {
+const refused = (changes: Partial<LaunchConfiguration>) =>
+  refusedArgument(() => requireLaunchable({ ...launchable, ...changes }));
+
+function refusedArgument(work: () => unknown): string {
   try {
-    requireLaunchable({ ...launchable, ...changes });
+    work();
   } catch (error) {
     if (error instanceof InvalidArgumentError) return error.argument;
     throw error;
@@ -46,5 +49,39 @@ describe('a launch configuration', () => {
     ['memory', { memory: 4096.5 }],
   ])('is refused for its %s', (argument, changes) => {
     expect(refused(changes)).toBe(argument);
+  });
+});
+
+describe('a launch configuration of SEV-SNP', () => {
+  const idBlock = { block: new Uint8Array(96), authentication: new Uint8Array(4096) };
+  const { channel: _channel, ...common } = launchable;
+  const snp: SnpLaunchConfiguration = {
+    ...common,
+    mode: 'snp',
+    policy: 0x30000n,
+    idBlock,
+    hostData: new Uint8Array(32),
+    guestVisibleWorkarounds: new Uint8Array(16),
+    certificateTable: new Uint8Array(0x4000),
+  };
+
+  test('that holds together is given back; its policy is for the processor to judge', () => {
+    expect(requireSnpLaunchable(snp)).toBe(snp);
+    expect(refusedArgument(() => requireSnpLaunchable({ ...snp, policy: 0n }))).toBe('nothing');
+  });
+
+  test.each<[string, Partial<SnpLaunchConfiguration>]>([
+    ['policy', { policy: -1n }],
+    ['policy', { policy: 1n << 64n }],
+    ['ID block', { idBlock: { ...idBlock, block: new Uint8Array(95) } }],
+    ['ID authentication information', { idBlock: { ...idBlock, authentication: new Uint8Array(4097) } }],
+    ['host data', { hostData: new Uint8Array(31) }],
+    ['guest-visible workarounds', { guestVisibleWorkarounds: new Uint8Array(17) }],
+    ['certificate table', { certificateTable: new Uint8Array(0x4001) }],
+    ['firmware', { firmware: new Uint8Array(4095) }],
+    ['vCPUs', { vcpus: 0 }],
+    ['memory', { memory: 4097 }],
+  ])('is refused for its %s', (argument, changes) => {
+    expect(refusedArgument(() => requireSnpLaunchable({ ...snp, ...changes }))).toBe(argument);
   });
 });

@@ -2,11 +2,25 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { toBase64 } from '@vouchsafe/sev';
-import { requireLaunchable } from '../launch/configuration.js';
-import type { ConfidentialMachine, LaunchConfiguration, Launcher } from '../launch/launcher.js';
+import { requireLaunchable, requireSnpLaunchable } from '../launch/configuration.js';
+import type {
+  CommonLaunchConfiguration,
+  ConfidentialMachine,
+  LaunchConfiguration,
+  Launcher,
+  SnpLaunchConfiguration,
+  SnpLauncher,
+  SnpMachine,
+} from '../launch/launcher.js';
 import { connectQmp } from './client.js';
-import { probeArguments, type QemuFiles, qemuArguments } from './qemu-arguments.js';
-import { qemuMachine, querySevCapabilities, type SevCapabilities } from './qemu-machine.js';
+import { probeArguments, type QemuFiles, qemuArguments, qemuSnpArguments } from './qemu-arguments.js';
+import {
+  type QemuMachineOptions,
+  qemuMachine,
+  qemuSnpMachine,
+  querySevCapabilities,
+  type SevCapabilities,
+} from './qemu-machine.js';
 import { connectWhenReady, qemuProgram, type StartQemu } from './qemu-process.js';
 
 export interface QemuLauncherOptions {
@@ -22,13 +36,16 @@ export interface QemuLauncherOptions {
   readonly temporaryFolder?: string;
 }
 
-export interface QemuLauncher extends Launcher {
+export interface QemuLauncher extends Launcher, SnpLauncher {
   readonly backend: 'qemu';
   /** What a guest owner needs of this host before a launch. @throws UnavailableError when it has no SEV */
   capabilities(): Promise<SevCapabilities>;
 }
 
 const defaultMemory = 2 * 1024 ** 3;
+
+/** What every guest of this host is told. */
+type HostFacts = Omit<Parameters<typeof qemuArguments>[0], 'policy'>;
 
 /** Launches confidential machines with QEMU and KVM, on a host that has SEV. */
 export function qemuLauncher(options: QemuLauncherOptions = {}): QemuLauncher {
@@ -72,14 +89,18 @@ export function qemuLauncher(options: QemuLauncherOptions = {}): QemuLauncher {
     });
   }
 
-  async function launch(configuration: LaunchConfiguration): Promise<ConfidentialMachine> {
-    const { policy, vcpus, vcpuSignature, memory = defaultMemory } = requireLaunchable(configuration);
-    const { cBitPosition, reducedPhysBits } = await capabilities();
+  /** Starts QEMU with what the launch needs in a folder of its own, which goes when QEMU does. */
+  function boot(
+    configuration: CommonLaunchConfiguration,
+    argumentsOf: (guest: HostFacts, files: QemuFiles) => readonly string[],
+  ): Promise<Required<QemuMachineOptions>> {
+    const { vcpus, vcpuSignature, memory = defaultMemory } = configuration;
     return inFolder(async (folder, remove) => {
+      const { cBitPosition, reducedPhysBits } = await capabilities();
       const files = await writeFiles(configuration, folder);
-      const guest = { policy, vcpus, vcpuSignature, memory, cBitPosition, reducedPhysBits };
+      const guest = { vcpus, vcpuSignature, memory, cBitPosition, reducedPhysBits };
       const { process, client } = await run(
-        [...qemuArguments(guest, files), ...moreArguments],
+        [...argumentsOf(guest, files), ...moreArguments],
         files.qmpSocket,
       );
       const release = async () => {
@@ -88,11 +109,25 @@ export function qemuLauncher(options: QemuLauncherOptions = {}): QemuLauncher {
         clearTimeout(killer);
         await remove();
       };
-      return qemuMachine({ client, release });
+      return { client, release };
     });
   }
 
-  return { backend: 'qemu', capabilities, launch };
+  async function launch(configuration: LaunchConfiguration): Promise<ConfidentialMachine> {
+    const { policy } = requireLaunchable(configuration);
+    return qemuMachine(
+      await boot(configuration, (guest, files) => qemuArguments({ ...guest, policy }, files)),
+    );
+  }
+
+  async function launchSnp(configuration: SnpLaunchConfiguration): Promise<SnpMachine> {
+    const owner = requireSnpLaunchable(configuration);
+    return qemuSnpMachine(
+      await boot(configuration, (guest, files) => qemuSnpArguments({ ...owner, ...guest }, files)),
+    );
+  }
+
+  return { backend: 'qemu', capabilities, launch, launchSnp };
 }
 
 export interface ConnectedMachine extends ConfidentialMachine {
@@ -108,7 +143,7 @@ export async function connectConfidentialMachine(socketPath: string): Promise<Co
 
 /** Writes what QEMU reads into the launch's folder. Nothing of it is secret: the session's keys are wrapped. */
 async function writeFiles(
-  { firmware, channel, directBoot }: LaunchConfiguration,
+  { firmware, directBoot, channel }: CommonLaunchConfiguration & Pick<LaunchConfiguration, 'channel'>,
   folder: string,
 ): Promise<QemuFiles> {
   const write = async (name: string, content: Uint8Array | string) => {

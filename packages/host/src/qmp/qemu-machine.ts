@@ -1,6 +1,12 @@
 import { fromBase64, MalformedError, toBase64, UnavailableError } from '@vouchsafe/sev';
 import { z } from 'zod';
-import type { ConfidentialMachine, MachineEvent, RunState } from '../launch/launcher.js';
+import type {
+  ConfidentialMachine,
+  MachineEvent,
+  RunState,
+  SnpMachine,
+  VirtualMachine,
+} from '../launch/launcher.js';
 import type { QmpClient } from './client.js';
 import type { QmpEvent } from './messages.js';
 import { launchedWithoutSev, withMeaning } from './refusals.js';
@@ -14,6 +20,15 @@ const sevAnswer = z.object({
   policy: z.int().nonnegative(),
   state: z.enum(['uninit', 'launch-update', 'launch-secret', 'running', 'send-update', 'receive-update']),
   handle: z.int(),
+});
+const snpAnswer = z.object({
+  enabled: z.literal(true),
+  'api-major': z.int(),
+  'api-minor': z.int(),
+  'build-id': z.int(),
+  'sev-type': z.literal('sev-snp'),
+  'snp-policy': z.int().nonnegative(),
+  state: z.enum(['uninit', 'launch-update', 'running']),
 });
 const dataAnswer = z.object({ data: z.string() });
 const capabilitiesAnswer = z.object({
@@ -55,8 +70,12 @@ export interface QemuMachineOptions {
   readonly release?: () => Promise<void>;
 }
 
-/** A confidential machine that a QEMU runs, driven by its QMP commands. */
-export function qemuMachine({ client, release }: QemuMachineOptions): ConfidentialMachine {
+/** A machine that a QEMU runs, driven by its QMP commands. */
+function qemuVirtualMachine({ client, release }: QemuMachineOptions): {
+  readonly machine: VirtualMachine;
+  /** @throws UnavailableError once it has been quit */
+  present(): Promise<QmpClient>;
+} {
   const listeners = new Set<(event: MachineEvent) => void>();
   let ended = false;
   let quitting: Promise<void> | undefined;
@@ -90,11 +109,34 @@ export function qemuMachine({ client, release }: QemuMachineOptions): Confidenti
     await release?.();
   }
 
-  return {
+  const machine: VirtualMachine = {
     async status() {
       if (quitting !== undefined) return 'shutdown';
       return runState((await ask(client, 'query-status', statusAnswer)).status);
     },
+    async resume() {
+      await withMeaning((await present()).execute('cont'));
+    },
+    async pause() {
+      await withMeaning((await present()).execute('stop'));
+    },
+    async quit() {
+      quitting ??= quit();
+      await quitting;
+    },
+    onEvent(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  return { machine, present };
+}
+
+/** A guest of SEV or SEV-ES that a QEMU runs. */
+export function qemuMachine(options: QemuMachineOptions): ConfidentialMachine {
+  const { machine, present } = qemuVirtualMachine(options);
+  return {
+    ...machine,
     async information() {
       const answer = await ask(await present(), 'query-sev', sevAnswer);
       if (!answer.enabled) throw launchedWithoutSev();
@@ -126,19 +168,23 @@ export function qemuMachine({ client, release }: QemuMachineOptions): Confidenti
       const answer = await ask(await present(), 'query-sev-attestation-report', dataAnswer, given);
       return fromBase64(answer.data, 'attestation report');
     },
-    async resume() {
-      await withMeaning((await present()).execute('cont'));
-    },
-    async pause() {
-      await withMeaning((await present()).execute('stop'));
-    },
-    async quit() {
-      quitting ??= quit();
-      await quitting;
-    },
-    onEvent(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
+  };
+}
+
+/** A guest of SEV-SNP that a QEMU runs. */
+export function qemuSnpMachine(options: QemuMachineOptions): SnpMachine {
+  const { machine, present } = qemuVirtualMachine(options);
+  return {
+    ...machine,
+    async information() {
+      const answer = await ask(await present(), 'query-sev', snpAnswer);
+      return {
+        apiMajor: answer['api-major'],
+        apiMinor: answer['api-minor'],
+        buildId: answer['build-id'],
+        policy: BigInt(answer['snp-policy']),
+        state: answer.state,
+      };
     },
   };
 }
