@@ -1,5 +1,6 @@
 import { MalformedError } from '@vouchsafe/sev';
 import { z } from 'zod';
+import { parseStrictJson } from './json/strict-json.js';
 
 /**
  * A message of a protocol: one declaration gives its TypeScript type, the strict reader and the writer. In memory bytes
@@ -8,12 +9,12 @@ import { z } from 'zod';
 export interface Message<T> {
   readonly name: string;
   /**
-   * Reads a JSON value. Members that the message does not have are refused, and so is every member that is missing or
-   * is not what it must be.
+   * Reads a JSON value. Members that the message does not have are refused, unless it is declared to pass over them, and
+   * so is every member that is missing or is not what it must be.
    * @throws MalformedError with a JSON pointer to the member as `field`; values are never repeated in it
    */
   parse(json: unknown): T;
-  /** @throws MalformedError as {@link Message.parse}, and for text that is not JSON */
+  /** @throws MalformedError as {@link Message.parse}, and for text that is not strict JSON ({@link parseStrictJson}) */
   parseText(text: string): T;
   /** The JSON value of a message: what {@link Message.parse} reads. @throws MalformedError for a value it would refuse */
   toJson(value: T): unknown;
@@ -30,7 +31,7 @@ export function message<S extends z.ZodType>(name: string, schema: S): Message<z
     name,
     parse,
     parseText(text) {
-      return parse(parseJson(name, text));
+      return parse(parseStrictJson(name, text));
     },
     toJson(value) {
       const result = z.safeEncode(schema, value);
@@ -38,22 +39,6 @@ export function message<S extends z.ZodType>(name: string, schema: S): Message<z
       return result.data;
     },
   };
-}
-
-/** Reads JSON text. @throws MalformedError that does not repeat the text */
-export function parseJson(name: string, text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The cause is left out: V8 quotes the text around the mistake.
-    throw new MalformedError({
-      structure: name,
-      field: '/',
-      offset: 0,
-      expected: 'JSON',
-      found: 'text that is not JSON',
-    });
-  }
 }
 
 function malformed(name: string, value: unknown, error: z.ZodError): MalformedError {
@@ -89,6 +74,7 @@ function describe(value: unknown): string {
   if (typeof value === 'string') return `text of ${value.length} characters`;
   if (typeof value === 'number')
     return Number.isInteger(value) ? 'another whole number' : 'a number that is not whole';
+  if (typeof value === 'bigint') return 'another whole number';
   if (Array.isArray(value)) return `a list of ${value.length}`;
   if (value instanceof Uint8Array) return `${value.length} bytes`;
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`;

@@ -1,3 +1,4 @@
+import * as protocol from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
 import { SeededRandom } from './mutate.js';
 
@@ -5,7 +6,15 @@ const random = new SeededRandom(3);
 const base64 = (length: number) => toBase64(random.bytes(length));
 const launchId = '00112233445566778899aabbccddeeff';
 const version = { apiMajor: 0, apiMinor: 24, buildId: 13 };
+const base64Url = (length: number) => protocol.toBase64Url(random.bytes(length));
 const platform = { pdh: base64(0x824), certificateChain: base64(3 * 0x824) };
+
+const modulus = random.bytes(256).fill(0xc1, 0, 1).fill(0xc1, 255);
+const teeKeys: object[] = [
+  { kty: 'EC', crv: 'P-256', alg: 'ECDH-ES+A256KW', x: base64Url(32), y: base64Url(32) },
+  { kty: 'EC', crv: 'P-521', alg: 'ECDH-ES+A256KW', x: base64Url(66), y: base64Url(66) },
+  { kty: 'RSA', alg: 'RSA-OAEP-256', n: protocol.toBase64Url(modulus), e: 'AQAB' },
+];
 
 const examples: Record<string, object[]> = {
   launchRequest: [
@@ -40,6 +49,17 @@ const examples: Record<string, object[]> = {
           found: 'another',
         },
       ],
+    },
+  ],
+  rcarError: [protocol.rcarErrorOf('PolicyDeny', 'Access denied by policy')],
+  teeKey: teeKeys,
+  flattenedJwe: [
+    {
+      protected: 'e30',
+      encrypted_key: 'AAAA',
+      iv: base64Url(12),
+      ciphertext: base64Url(40),
+      tag: base64Url(16),
     },
   ],
 };

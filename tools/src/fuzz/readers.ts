@@ -199,7 +199,11 @@ export function parserReaders(): Parser[] {
     ofText('fromHex', ['', '00ff7aA0', '0123456789abcdef'], (text) => sev.fromHex(text)),
     ofText('fromBase64', ['', 'AAECAwQ=', 'AAEC\nAwQF\n'], (text) => sev.fromBase64(text)),
     ofText('guidToBytes', ['00112233-4455-6677-8899-aabbccddeeff'], (text) => sev.guidToBytes(text)),
-    ofText('parseJson', ['{"a":[1,2,{"b":null}]}'], (text) => protocol.parseJson('input', text)),
+    ofText('parseStrictJson', ['{"a":[1,-2.5e3,{"b":null,"c\\u00e9":18446744073709551615}]}'], (text) =>
+      protocol.jsonText(protocol.parseStrictJson('input', text)),
+    ),
+    ofText('parseResourcePath', ['default/key/disk-1.bin'], protocol.parseResourcePath),
+    ofText('parseResourceAddress', ['kbs:///default/key/disk-1.bin'], protocol.parseResourceAddress),
     ...messagesOf(protocol).map(([name, message]) =>
       ofText(name, messageSeeds[name] ?? [], (text) => message.parseText(text)),
     ),
