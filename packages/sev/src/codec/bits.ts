@@ -72,6 +72,12 @@ export function bits<const R extends Record<string, AnyRange>>(
   if ((declared & ~all) !== 0n)
     throw new TypeError(`${options.name}: a range lies beyond bit ${options.width - 1}`);
   const reservedMask = all & ~declared;
+  const readers = entries.map(([key, range]) => ({
+    key,
+    low: BigInt(range.low),
+    mask: (1n << BigInt(range.width)) - 1n,
+    isFlag: range.kind === 'flag',
+  }));
 
   return {
     name: options.name,
@@ -95,11 +101,12 @@ export function bits<const R extends Record<string, AnyRange>>(
         if (options.reserved === 'refuse') throw new MalformedError({ ...where, expected: 'zero', found });
         notes.push({ ...where, found, meaning: 'bits that this version does not know' });
       }
-      const read = ([key, range]: [string, AnyRange]) => {
-        const raw = (value >> BigInt(range.low)) & ((1n << BigInt(range.width)) - 1n);
-        return [key, range.kind === 'flag' ? raw === 1n : Number(raw)];
-      };
-      return Object.fromEntries(entries.map(read)) as T;
+      const values: Partial<Record<keyof T, boolean | number>> = {};
+      for (const { key, low, mask, isFlag } of readers) {
+        const raw = (value >> low) & mask;
+        values[key] = isFlag ? raw === 1n : Number(raw);
+      }
+      return values as T;
     },
     build(values) {
       return entries.reduce((word, [key, range]) => {

@@ -58,6 +58,11 @@ export interface Structure<T extends object, B extends object = T> {
    * @throws InvalidArgumentError for a value that its field cannot hold
    */
   build(values: B): Uint8Array;
+  /**
+   * One field's value alone, of the bytes of the whole structure; nothing else is looked at.
+   * @throws MalformedError when the length is wrong, or the field's bytes are
+   */
+  read<K extends keyof T & string>(bytes: Uint8Array, name: K): T[K];
   offsetOf(name: keyof T & string): number;
   toJson(parsed: T): Record<string, unknown>;
   describe(parsed: T): FieldDescription[];
@@ -81,18 +86,19 @@ export function structure<const F extends Record<string, unknown>>(
   const visible = rows.filter(([, row]) => row.presence !== 'reserved');
   requireFullCover(options, rows);
 
-  function fieldInput(
-    name: string,
-    row: AnyField,
-    raw: Uint8Array,
-    start: Location,
-    notes: Note[],
-  ): FieldInput {
-    const label = start.path === undefined ? options.name : start.path;
-    const offset = start.offset + row.offset;
-    return {
-      bytes: raw.subarray(row.offset, row.offset + row.size),
-      location: { offset, path: `${label}, ${name}` },
+  /** What the fields of one input are read through, one after the other: `enter` names the field whose turn it is. */
+  function inputOf(raw: Uint8Array, start: Location, notes: Note[]) {
+    const label = start.path ?? options.name;
+    let name = '';
+    let bytes = raw;
+    let offset = start.offset;
+    const input: FieldInput = {
+      get bytes() {
+        return bytes;
+      },
+      get location() {
+        return { offset, path: `${label}, ${name}` };
+      },
       refuse(expected, found, at) {
         const field = at?.field === undefined ? name : `${name}.${at.field}`;
         throw new MalformedError({
@@ -110,23 +116,34 @@ export function structure<const F extends Record<string, unknown>>(
         notes.push(...inner);
       },
     };
+    const enter = (nextName: string, row: AnyField) => {
+      name = nextName;
+      bytes = raw.subarray(row.offset, row.offset + row.size);
+      offset = start.offset + row.offset;
+    };
+    return { input, enter };
+  }
+
+  function requireSize(bytes: Uint8Array, location: Location): void {
+    if (bytes.length === options.size) return;
+    throw new MalformedError({
+      structure: location.path ?? options.name,
+      field: 'length',
+      offset: location.offset,
+      expected: `${options.size} bytes`,
+      found: `${bytes.length} bytes`,
+    });
   }
 
   function parse(bytes: Uint8Array, location: Location = { offset: 0 }): Parsed<T> {
-    if (bytes.length !== options.size) {
-      throw new MalformedError({
-        structure: location.path ?? options.name,
-        field: 'length',
-        offset: location.offset,
-        expected: `${options.size} bytes`,
-        found: `${bytes.length} bytes`,
-      });
-    }
+    requireSize(bytes, location);
     const raw = new Uint8Array(bytes);
     const notes: Note[] = [];
     const values: Record<string, unknown> = {};
+    const { input, enter } = inputOf(raw, location, notes);
     for (const [name, row] of rows) {
-      const value = row.read(fieldInput(name, row, raw, location, notes));
+      enter(name, row);
+      const value = row.read(input);
       if (row.presence !== 'reserved') values[name] = value;
     }
     return Object.assign(values, { raw, notes }) as Parsed<T>;
@@ -149,6 +166,14 @@ export function structure<const F extends Record<string, unknown>>(
         row.write(given, output.subarray(row.offset, row.offset + row.size));
       }
       return output;
+    },
+    read(bytes, name) {
+      const whole = { offset: 0 };
+      requireSize(bytes, whole);
+      const { input, enter } = inputOf(bytes, whole, []);
+      const row = fields[name]!;
+      enter(name, row);
+      return row.read(input) as never;
     },
     offsetOf(name) {
       return fields[name]!.offset;

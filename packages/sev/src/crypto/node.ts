@@ -17,7 +17,7 @@ import {
   verify,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import { concat } from '../bytes.js';
+import { concat, equalBytes } from '../bytes.js';
 import { InvalidArgumentError } from '../errors.js';
 import { openSecret, Secret } from '../secret.js';
 import { base64url, p384Jwk, rsaJwk } from './jwk.js';
@@ -36,21 +36,21 @@ const plain = (bytes: Uint8Array): Uint8Array =>
   new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /**
- * Importing a key costs a third of a verification, so each is imported once. Its text stays beside it: bytes that were
+ * Importing a key costs a third of a verification, so each is imported once. Its bytes stay beside it: bytes that were
  * changed in place after that make another key.
  */
 const imported = new WeakMap<
   P384PublicKey | RsaPublicKey,
-  { readonly text: string; readonly object: KeyObject }
+  { readonly parts: readonly Uint8Array[]; readonly object: KeyObject }
 >();
 
 function publicKey(key: P384PublicKey | RsaPublicKey): KeyObject {
-  const jwk = 'modulus' in key ? rsaJwk(key) : p384Jwk(key);
-  const text = JSON.stringify(jwk);
+  const isRsa = 'modulus' in key;
+  const parts = isRsa ? [key.modulus, key.exponent] : [key.x, key.y];
   const known = imported.get(key);
-  if (known?.text === text) return known.object;
-  const object = createPublicKey({ key: jwk, format: 'jwk' });
-  imported.set(key, { text, object });
+  if (known?.parts.every((part, i) => equalBytes(part, parts[i]!))) return known.object;
+  const object = createPublicKey({ key: isRsa ? rsaJwk(key) : p384Jwk(key), format: 'jwk' });
+  imported.set(key, { parts: parts.map((part) => part.slice()), object });
   return object;
 }
 

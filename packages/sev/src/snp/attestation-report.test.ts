@@ -260,6 +260,14 @@ describe('versions', () => {
       ).toBeLessThanOrEqual(at);
   });
 
+  test.each(['v2', 'v5'] as const)('the layout of %s takes no other', (layout) => {
+    for (const other of ['v2', 'v3', 'v5'] as const) {
+      const read = () => snpReports[layout].parse(madeReport(other));
+      if (other === layout) expect(read).not.toThrow();
+      else expect(read).toThrow(MalformedError);
+    }
+  });
+
   test('have one length', () => {
     for (const length of [0, 3, 0x20, snpReportSize - 1, snpReportSize + 1])
       expect(refusal(new Uint8Array(length)).field).toBe('length');

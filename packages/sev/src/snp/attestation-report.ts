@@ -1,6 +1,12 @@
 import { isZero } from '../bytes.js';
 import type { Location, Note } from '../codec/field.js';
-import { type EcdsaSignature, type P384PrivateKey, signP384 } from '../crypto/index.js';
+import {
+  type EcdsaSignature,
+  type P384PrivateKey,
+  type P384PublicKey,
+  signP384,
+  verifyP384,
+} from '../crypto/index.js';
 import { InvalidArgumentError, MalformedError } from '../errors.js';
 import { parseSnpGuestPolicy, type SnpGuestPolicy } from './guest-policy.js';
 import { parseSnpPlatformInfo, type SnpPlatformInfo } from './platform-info.js';
@@ -168,6 +174,16 @@ export function reportForLine(report: SnpAttestationReport, line: ProductLine): 
 /** The bytes that the signature covers: everything before it, 0x2A0 bytes. */
 export function signedBytesOfReport(report: Pick<SnpAttestationReport, 'raw'>): Uint8Array {
   return report.raw.subarray(0, snpReports.v5.offsetOf('r'));
+}
+
+/**
+ * Whether the key signed these bytes of a report, whatever else they say. The work is done off this thread as far as the
+ * platform can, on the bytes as they are at the call.
+ * @throws MalformedError for another length than a report's, and for R or S longer than 48 bytes
+ */
+export function verifyReportSignature(report: Uint8Array, key: P384PublicKey): Promise<boolean> {
+  const signature = { r: snpReports.v5.read(report, 'r'), s: snpReports.v5.read(report, 's') };
+  return verifyP384(key, 'sha384', signedBytesOfReport({ raw: report }), signature);
 }
 
 export function isChipIdMasked({ chipId }: Pick<SnpAttestationReport, 'chipId'>): boolean {

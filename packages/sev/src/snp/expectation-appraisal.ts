@@ -277,7 +277,7 @@ function named(
 ): Outcome | undefined {
   if (wanted === undefined) return undefined;
   const expected = wanted.join(' or ') || 'one of none, as the list is empty';
-  return { passed: found !== undefined && wanted.includes(found), expected, found: found ?? missing };
+  return { passed: wanted.some((each) => each === found), expected, found: found ?? missing };
 }
 
 function atLeast(least: number | undefined, found: number): Outcome | undefined {

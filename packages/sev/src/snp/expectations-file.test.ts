@@ -5,6 +5,10 @@ import { parseReportPolicy } from './expectations-file.js';
 const hex = (length: number, digits: string) => digits.repeat(length);
 
 describe('a policy file', () => {
+  test('that is not JSON is refused as that', () => {
+    expect(() => parseReportPolicy('{ "vmpl": 1, ')).toThrow('is not JSON');
+  });
+
   test('with every member', () => {
     const file = {
       reportData: hex(64, 'da'),

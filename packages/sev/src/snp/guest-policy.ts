@@ -1,6 +1,6 @@
 import { type BitValues, bitRange, bits, flag } from '../codec/bits.js';
 import type { Location } from '../codec/field.js';
-import { InvalidArgumentError, MalformedError } from '../errors.js';
+import { MalformedError } from '../errors.js';
 import type { PolicyStatement } from '../legacy/policy.js';
 
 const ranges = {
@@ -58,8 +58,6 @@ export function buildSnpGuestPolicy(values: Partial<Omit<SnpGuestPolicyFields, '
  * @throws InvalidArgumentError when `word` is not an unsigned number of 64 bits
  */
 export function explainSnpPolicy(word: bigint): PolicyStatement[] {
-  if (word < 0n || word >= 1n << 64n)
-    throw new InvalidArgumentError(snpGuestPolicyBits.name, 'expected an unsigned number of 64 bits');
   const strange = word & snpGuestPolicyBits.reservedMask;
   const policy = snpGuestPolicyBits.parse(word & ~strange);
   return [

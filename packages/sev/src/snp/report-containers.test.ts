@@ -163,6 +163,12 @@ describe('an HCL container', () => {
     expect(refusal(bytes).field).toBe(field);
   });
 
+  test('without the letters HCLA is no container', () => {
+    const bytes = made();
+    bytes[0]! ^= 1;
+    expect(() => hclHead.parseAt(bytes, 0)).toThrow(MalformedError);
+  });
+
   test.each([
     ['kind', 0x0c],
     ['kind', 0x4c8],
