@@ -84,6 +84,34 @@ describe('node:crypto and WebCrypto give the same', () => {
     await fc.assert(property, runs);
   });
 
+  test('HMAC with SHA-384', async () => {
+    const property = fc.asyncProperty(sixteen, fc.array(anyBytes, { maxLength: 3 }), async (bytes, parts) => {
+      const expected = createHmac('sha384', bytes)
+        .update(concat(...parts))
+        .digest('hex');
+      for (const [, port] of ports) {
+        expect(toHex(await port.hmacSha384(Secret.copyOf(bytes), ...parts))).toBe(expected);
+      }
+    });
+    await fc.assert(property, runs);
+  });
+
+  test('AES-GCM, each opens what the other sealed, and nothing that was changed', async () => {
+    const key32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
+    const twelve = fc.uint8Array({ minLength: 12, maxLength: 12 });
+    const property = fc.asyncProperty(key32, twelve, anyBytes, anyBytes, async (bytes, iv, aad, data) => {
+      for (const [, port, other] of ports) {
+        const { ciphertext, tag } = await port.aes256GcmSeal(Secret.copyOf(bytes), iv, aad, data);
+        expect([ciphertext.length, tag.length]).toEqual([data.length, 16]);
+        expect(await other.aes256GcmOpen(bytes, iv, aad, ciphertext, tag)).toEqual(data);
+        expect(await other.aes256GcmOpen(bytes, iv, aad, ciphertext, flipped(tag, 15))).toBeUndefined();
+        expect(await other.aes256GcmOpen(bytes, iv, concat(aad, iv), ciphertext, tag)).toBeUndefined();
+        expect(await other.aes256GcmOpen(flipped(bytes, 31), iv, aad, ciphertext, tag)).toBeUndefined();
+      }
+    });
+    await fc.assert(property, runs);
+  });
+
   test('AES-CTR, counters that wrap included', async () => {
     const counter = fc.oneof(sixteen, fc.constant(new Uint8Array(16).fill(0xff)));
     const property = fc.asyncProperty(sixteen, counter, anyBytes, async (bytes, iv, data) => {
@@ -118,6 +146,15 @@ test('known answers', async () => {
     expect(toHex(await port.hmacSha256(new TextEncoder().encode('Jefe'), text))).toBe(
       '5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843',
     );
+    // RFC 4231, test case 2
+    expect(toHex(await port.hmacSha384(new TextEncoder().encode('Jefe'), text))).toBe(
+      'af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649',
+    );
+    // The GCM specification, test case 14
+    const zeros = (length: number) => new Uint8Array(length);
+    const sealed = await port.aes256GcmSeal(zeros(32), zeros(12), zeros(0), zeros(16));
+    expect(toHex(sealed.ciphertext)).toBe('cea7403d4d606b6e074ec5d3baf39d18');
+    expect(toHex(sealed.tag)).toBe('d0d1c8a799996bf0265b98b5d48ab919');
     // NIST SP 800-38A, F.5.1
     const counter = fromHex('f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff');
     const block = fromHex('6bc1bee22e409f96e93d7e117393172a');

@@ -1,5 +1,13 @@
 import { describe, expect, it } from 'vitest';
-import { ghcb, ghcbExitCodes, ghcbValidBitmap, isGhcbRegisterValid } from './ghcb.js';
+import {
+  ghcb,
+  ghcbExitCodes,
+  ghcbValidBitmap,
+  isGhcbRegisterValid,
+  snpGuestRequestErrors,
+  snpGuestRequestExitInfo2,
+  snpGuestRequestResult,
+} from './ghcb.js';
 
 describe('the GHCB', () => {
   it('has its fields where the specification has them', () => {
@@ -51,5 +59,24 @@ describe('the GHCB', () => {
     const bytes = ghcb.build({});
     bytes[0xff0] = 1;
     expect(ghcb.parse(bytes).notes).toHaveLength(1);
+  });
+
+  it('carries the exits of SEV-SNP', () => {
+    expect(ghcbExitCodes).toMatchObject({
+      PAGE_STATE_CHANGE: 0x8000_0010n,
+      GUEST_REQUEST: 0x8000_0011n,
+      EXT_GUEST_REQUEST: 0x8000_0012n,
+      AP_CREATION: 0x8000_0013n,
+    });
+  });
+
+  it('answers a guest request with two errors in one word', () => {
+    const busy = { firmwareError: 0, vmmError: snpGuestRequestErrors.BUSY };
+    expect(snpGuestRequestExitInfo2(busy)).toBe(0x2_0000_0000n);
+    expect(snpGuestRequestResult(0x1_0000_000bn)).toEqual({ firmwareError: 11, vmmError: 1 });
+    expect(snpGuestRequestResult(0xffff_ffff_ffff_ffffn)).toEqual({
+      firmwareError: 0xffff_ffff,
+      vmmError: 0xffff_ffff,
+    });
   });
 });
