@@ -3,13 +3,15 @@ import { SummaryReporter } from './tools/src/summary-reporter.js';
 
 /** Tests run against the TypeScript sources of every package, so that no stale build can pass. */
 const conditions = ['vouchsafe-source', 'node', 'import', 'module', 'default'];
+/** Handed to the test processes, where `import` would hold for what CommonJS requires too. */
+const ssrConditions = conditions.filter((condition) => condition !== 'import');
 
 /** Where `tools/test` wants the counts of the run. */
 const summaryFile = process.env['VOUCHSAFE_TEST_SUMMARY'];
 
 export default defineConfig({
   resolve: { conditions },
-  ssr: { resolve: { conditions, externalConditions: ['node', 'import'] } },
+  ssr: { resolve: { conditions: ssrConditions, externalConditions: ['node', 'import'] } },
   test: {
     include: ['packages/*/src/**/*.test.ts', 'tools/src/**/*.test.ts'],
     testTimeout: 120_000,

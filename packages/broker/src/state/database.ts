@@ -1,0 +1,173 @@
+import { UnavailableError, VouchsafeError } from '@vouchsafe/sev';
+import { Kysely, type Transaction as KyselyTransaction, Migrator } from 'kysely';
+import { driverCode, type Engine, openEngine } from './engines.js';
+import { migrationsFor } from './migrations.js';
+import { NormalisedRows } from './rows.js';
+import { isBusy } from './sqlite.js';
+import type { Tables } from './tables.js';
+
+/** Awaited between the statements of a transaction; tests end the broker there. */
+export type FaultPoint = (name: string) => Promise<void> | void;
+
+export interface OpenDatabaseOptions {
+  readonly faultPoint?: FaultPoint;
+}
+
+/** An open database whose schema is up to date. */
+export interface Database {
+  readonly engine: Engine;
+  /** For messages; no password in it. */
+  readonly name: string;
+  /** For single statements; whatever belongs together goes through {@link inTransaction}. */
+  readonly query: Kysely<Tables>;
+  /** Its reading transactions do not hold up writing; see {@link inSnapshot}. */
+  readonly reader: Kysely<Tables>;
+  readonly faultPoint: FaultPoint;
+  close(): Promise<void>;
+}
+
+export interface Transaction {
+  readonly engine: Engine;
+  readonly query: KyselyTransaction<Tables>;
+  /** Runs at the end, in the transaction. Locks that everybody needs are taken here, to be held for a short time. */
+  beforeCommit(work: () => Promise<void>): void;
+  /** Runs once the transaction is durable; not at all if it fails. */
+  afterCommit(work: () => Promise<void> | void): void;
+}
+
+/**
+ * Opens the database and brings its schema up to date; replicas may do so at the same time.
+ * @param url `sqlite:PATH` for a file, which is made if it is missing, or `postgres://…`
+ * @throws InvalidArgumentError for an address that names no engine
+ * @throws UnavailableError when it cannot be reached or read, or a newer version has made it
+ */
+export async function openDatabase(url: string, options: OpenDatabaseOptions = {}): Promise<Database> {
+  const { faultPoint = () => undefined } = options;
+  const { engine, name, dialect, reader: readerDialect } = openEngine(url);
+  const query = new Kysely<Tables>({ dialect, plugins: [new NormalisedRows(faultPoint)] });
+  const reader = new Kysely<Tables>({ dialect: readerDialect(), plugins: [new NormalisedRows()] });
+  const close = async () => {
+    await Promise.all([query.destroy(), reader.destroy()]);
+  };
+  try {
+    await migrate(query, engine, name);
+  } catch (error) {
+    await close();
+    throw asUnavailable(error, name);
+  }
+  return { engine, name, query, reader, faultPoint, close };
+}
+
+async function migrate(query: Kysely<Tables>, engine: Engine, name: string): Promise<void> {
+  // A schema change without a plugin, so that fault points are those of the broker's work.
+  const migrator = new Migrator({
+    db: query.withoutPlugins(),
+    provider: { getMigrations: async () => migrationsFor(engine) },
+  });
+  for (let attempt = 1; ; attempt++) {
+    const { error } = await migrator.migrateToLatest();
+    if (error === undefined) return;
+    if (error instanceof Error && error.message.startsWith('corrupted migrations')) {
+      throw new UnavailableError(name, 'a newer version of the broker has changed its schema', {
+        hint: 'run that version; an older one would not know what it does',
+        cause: error,
+      });
+    }
+    if (attempt >= 20 || !isBusy(error)) throw error;
+    await pause(attempt);
+  }
+}
+
+/** The same transaction is tried so often when another got in its way. */
+const attempts = 8;
+
+/**
+ * Runs work in one transaction: all of it is durable when this resolves, or none of it happened. It runs again from the
+ * start when the engine gave way to another transaction, so it must change nothing but the database.
+ * @throws UnavailableError when the database fails
+ */
+export async function inTransaction<T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    const before: (() => Promise<void>)[] = [];
+    const after: (() => Promise<void> | void)[] = [];
+    let isFinished = false;
+    let result: T;
+    try {
+      result = await db.query.transaction().execute(async (query) => {
+        await db.faultPoint('begun');
+        const value = await work({
+          engine: db.engine,
+          query,
+          beforeCommit: (each) => before.push(each),
+          afterCommit: (each) => after.push(each),
+        });
+        for (const each of before) await each();
+        await db.faultPoint('ready');
+        isFinished = true;
+        return value;
+      });
+    } catch (error) {
+      if (attempt >= attempts || !mayRepeat(error, isFinished)) throw asUnavailable(error, db.name);
+      await pause(attempt);
+      continue;
+    }
+    await db.faultPoint('committed');
+    for (const each of after) await each();
+    return result;
+  }
+}
+
+/** Runs reading work on one unchanging state of the database, beside whatever is being written. */
+export async function inSnapshot<T>(
+  db: Database,
+  work: (query: KyselyTransaction<Tables>) => Promise<T>,
+): Promise<T> {
+  try {
+    const snapshot = db.reader.transaction().setAccessMode('read only');
+    return await snapshot.setIsolationLevel('repeatable read').execute(work);
+  } catch (error) {
+    throw asUnavailable(error, db.name);
+  }
+}
+
+/**
+ * Locks the rows that a query selects until the transaction ends. SQLite has one writer at a time, which a transaction
+ * is from its beginning: nothing is left to lock.
+ */
+export function locked<Q extends { forUpdate(): Q }>(tx: Transaction, query: Q): Q {
+  return tx.engine === 'postgres' ? query.forUpdate() : query;
+}
+
+/** Milliseconds since 1970 as the database writes times. */
+export function isoTime(time: number): string {
+  return new Date(time).toISOString();
+}
+
+const serializationFailures = new Set(['40001', '40P01']);
+const lostConnection = /^(?:08...|57P0[1-4])$/;
+
+/** A transaction that the engine rolled back may be tried again; one whose commit got no answer may have happened. */
+function mayRepeat(error: unknown, isFinished: boolean): boolean {
+  const code = driverCode(error);
+  if (code !== undefined && serializationFailures.has(code)) return true;
+  return !isFinished && (isConnectionEnd(error) || (code !== undefined && lostConnection.test(code)));
+}
+
+function isConnectionEnd(error: unknown): boolean {
+  return error instanceof Error && /^Connection terminated/.test(error.message);
+}
+
+function asUnavailable(error: unknown, name: string): unknown {
+  if (error instanceof VouchsafeError || !(error instanceof Error)) return error;
+  const code = driverCode(error) ?? ('code' in error ? String(error.code) : undefined);
+  if (code === undefined && !isConnectionEnd(error)) return error;
+  const damaged = code === 'SQLITE_CORRUPT' || code === 'SQLITE_NOTADB';
+  return new UnavailableError(name, error.message || code || 'it failed', {
+    cause: error,
+    hint: damaged
+      ? 'the file is damaged: restore a copy, and let `vouchsafe broker audit verify` say what is missing'
+      : undefined,
+  });
+}
+
+const pause = (attempt: number) => new Promise((resolve) => setTimeout(resolve, attempt * 5));
