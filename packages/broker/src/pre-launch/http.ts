@@ -1,5 +1,3 @@
-import { once } from 'node:events';
-import { isIP } from 'node:net';
 import {
   largestRequest,
   launchBundle,
@@ -18,13 +16,11 @@ import {
   verdict,
 } from '@vouchsafe/sev';
 import { type FastifyError, type FastifyReply, fastify } from 'fastify';
+import { isLoopback, type ListenAddress, listen } from '../http/listen.js';
 import type { GuestOwner } from './owner.js';
 import { refusalOf } from './refusal.js';
 
-export type OwnerAddress =
-  | { readonly host: string /** 0 picks a free one. */; readonly port: number }
-  /** A unix socket, made for this user alone. */
-  | { readonly socketPath: string };
+export type OwnerAddress = ListenAddress;
 
 /** What an operator may write to a log: verdicts, never keys, packets, or the id that uses a session up. */
 export interface OwnerDecision {
@@ -97,49 +93,15 @@ export async function serveGuestOwner(
   const sweep = setInterval(() => void owner.endExpiredSessions().catch(onError), sweepInterval);
   sweep.unref();
   app.addHook('onClose', async () => clearInterval(sweep));
-  return { address: await listen(app, address), close: () => app.close() };
+  return { address: await listen(app, address, 'guest owner'), close: () => app.close() };
 }
 
 const sweepInterval = 10_000;
 const measurementRoute = measurementPath(':launchId').replace(encodeURIComponent(':'), ':');
 
-async function listen(app: ReturnType<typeof fastify>, address: OwnerAddress): Promise<string> {
-  try {
-    if ('socketPath' in address) {
-      await listenPrivately(app, address.socketPath);
-      return `unix:${address.socketPath}`;
-    }
-    return await app.listen({ host: address.host, port: address.port });
-  } catch (cause) {
-    await app.close();
-    const where = 'socketPath' in address ? address.socketPath : `${address.host}:${address.port}`;
-    const { code = 'failed' } = cause as NodeJS.ErrnoException;
-    const inUse =
-      'stop what listens there, or choose another address; a socket that a dead process left can be removed';
-    throw new UnavailableError('guest owner', `cannot listen on ${where} (${code})`, {
-      cause,
-      hint: code === 'EADDRINUSE' ? inUse : undefined,
-    });
-  }
-}
-
-/** The mask is in force while the call that binds runs, so that the socket never exists with looser permissions. */
-async function listenPrivately(app: ReturnType<typeof fastify>, path: string): Promise<void> {
-  await app.ready();
-  const mask = process.umask(0o177);
-  try {
-    app.server.listen(path);
-  } finally {
-    process.umask(mask);
-  }
-  if (!app.server.listening) await once(app.server, 'listening');
-}
-
 function requireLoopbackForDevelopment({ development }: GuestOwner, address: OwnerAddress): void {
-  if (!development || 'socketPath' in address) return;
-  const { host } = address;
-  const loopback = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
-  if (loopback) return;
+  if (!development || isLoopback(address)) return;
+  const host = 'host' in address ? address.host : '';
   throw new InvalidArgumentError(
     'host',
     `an owner who trusts a development root answers on loopback only, not on ${host}`,
