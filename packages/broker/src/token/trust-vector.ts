@@ -20,8 +20,9 @@ export type TrustTier = (typeof trustTiers)[number];
 
 /** The tier of one claim's value (AR4SI, section 2.3.2). */
 export function tierOf(value: number): TrustTier {
+  if (value >= -1 && value <= 1) return 'none';
+  // The two sides mirror each other around −½.
   const distance = value < 0 ? -value - 1 : value;
-  if (distance <= 1) return 'none';
   if (distance <= 31) return 'affirming';
   return distance <= 95 ? 'warning' : 'contraindicated';
 }
