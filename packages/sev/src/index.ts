@@ -24,6 +24,7 @@ export * from './launch/digest-explain.js';
 export * from './launch/firmware-footer.js';
 export * from './launch/firmware-metadata.js';
 export * from './launch/ghcb.js';
+export * from './launch/ghcb-msr.js';
 export * from './launch/guest-features.js';
 export * from './launch/hashes-table.js';
 export * from './launch/launch-digest.js';
