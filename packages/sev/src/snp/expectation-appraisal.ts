@@ -68,7 +68,7 @@ const expectations: Readonly<Record<ReportExpectationCheck, Expectation>> = {
   },
   'report.id-key': {
     ask: 'idKeyDigests in a policy file',
-    compare: ({ idKeyDigests }, report) => oneOf(idKeyDigests, report.idKeyDigest),
+    compare: compareIdKey,
   },
   'report.author-key': {
     ask: 'authorKeyDigests in a policy file',
@@ -219,6 +219,17 @@ const expectations: Readonly<Record<ReportExpectationCheck, Expectation>> = {
         : undefined,
   },
 };
+
+/** Firmware launches under an author key only after that key's signature of the ID key was verified. */
+function compareIdKey(
+  { idKeyDigests, authorKeyDigests = [] }: ReportExpectations,
+  { idKeyDigest, authorKeyDigest, signerInfo }: SnpAttestationReport,
+): Outcome | undefined {
+  const outcome = oneOf(idKeyDigests, idKeyDigest);
+  if (outcome === undefined || outcome.passed) return outcome;
+  if (!signerInfo.authorKeyEnabled || !includes(authorKeyDigests, authorKeyDigest)) return outcome;
+  return { ...outcome, passed: true, found: `${outcome.found}, signed by an author key that is trusted` };
+}
 
 /** A chip is known by its report or by its VCEK: neither may be on the list, and one of them must tell. */
 function compareDenied(

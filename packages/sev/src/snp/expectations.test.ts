@@ -178,6 +178,20 @@ describe('each expectation is one check', () => {
     expect(verdict(await verify(report, expectations)).failed.map((each) => each.id)).toEqual([id]);
   });
 
+  test('an ID key that is not listed passes under an author key that is', async () => {
+    const asked = { idKeyDigests: [filled(48, 0x1e)], authorKeyDigests: [filled(48, 0xa0)] };
+    expect(verdict(await verify({}, asked)).word).toBe('accepted');
+    const failed = async (report: TestReport, changed: ReportExpectations) =>
+      verdict(await verify(report, { ...asked, ...changed })).failed.map(({ id }) => id);
+    expect(await failed({}, { authorKeyDigests: undefined })).toEqual(['report.id-key']);
+    expect(await failed({}, { authorKeyDigests: [filled(48, 0xa1)] })).toEqual([
+      'report.id-key',
+      'report.author-key',
+    ]);
+    // Without the flag the chip says nothing of an author, whatever the field holds.
+    expect(await failed({ authorKeyEnabled: false }, {})).toEqual(['report.id-key']);
+  });
+
   test('what must be there passes where it is', async () => {
     const there = { requireIdBlock: true, requireAuthorKey: true, requireChipId: true };
     expect(verdict(await verify({}, there))).toMatchObject({ word: 'accepted', failed: [] });

@@ -38,7 +38,7 @@ export interface ReportExpectations {
   readonly requireAuthorKey?: boolean | undefined;
   /** Digests of ID keys, 48 bytes each. */
   readonly idKeyDigests?: readonly Uint8Array[] | undefined;
-  /** Digests of author keys, 48 bytes each. An author's ID keys are not trusted by this alone, nor the reverse. */
+  /** Digests of author keys, 48 bytes each. Of a report under one of them, any ID key passes. */
   readonly authorKeyDigests?: readonly Uint8Array[] | undefined;
   /** 16 bytes. */
   readonly familyId?: Uint8Array | undefined;

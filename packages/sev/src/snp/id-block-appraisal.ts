@@ -94,13 +94,13 @@ export interface IdBlockExpectations {
 }
 
 const askFor: readonly (readonly [keyof IdBlockExpectations, CheckId, string])[] = [
-  ['idKeyDigests', 'id-block.id-key', 'name the digests of the ID keys that you trust'],
-  ['authorKeyDigests', 'id-block.author-key', 'name the digests of the author keys that you trust'],
-  ['launchDigest', 'id-block.measurement', 'name the launch digest that you expect'],
-  ['policy', 'id-block.policy', 'name the policy that you expect'],
-  ['minimumGuestSvn', 'id-block.guest-svn', 'name the least guest SVN that you accept'],
-  ['familyId', 'id-block.family-id', 'name the family id that you expect'],
-  ['imageId', 'id-block.image-id', 'name the image id that you expect'],
+  ['idKeyDigests', 'id-block.id-key', 'ask with idKeyDigests, --trusted-id-keys FILE'],
+  ['authorKeyDigests', 'id-block.author-key', 'ask with authorKeyDigests, --trusted-author-keys FILE'],
+  ['launchDigest', 'id-block.measurement', 'ask with launchDigest, --measurement DIGEST'],
+  ['policy', 'id-block.policy', 'ask with policy, --policy N'],
+  ['minimumGuestSvn', 'id-block.guest-svn', 'ask with minimumGuestSvn, --min-guest-svn N'],
+  ['familyId', 'id-block.family-id', 'ask with familyId, --family-id HEX'],
+  ['imageId', 'id-block.image-id', 'ask with imageId, --image-id HEX'],
 ];
 
 /**

@@ -124,7 +124,7 @@ describe('a list that names', () => {
   test('it is not heard when it is skipped', async () => {
     const { statuses, accepted, list } = await ask([await milan.crl(revoking(milan.ask.serial))], 'skip');
     expect([statuses, accepted]).toEqual([['not-asked', 'not-asked'], true]);
-    expect(list.hint).toBe('skipped, as asked: revoked keys are not found');
+    expect(list.hint).toMatch(/^skipped, as asked: revoked keys are not found/);
   });
 });
 

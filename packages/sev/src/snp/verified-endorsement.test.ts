@@ -93,6 +93,10 @@ describe('an endorsement that its caller keeps', () => {
       InvalidArgumentError,
     );
     const endorsement = await endorse(given, options('2026-03-15'));
+    const expectations = { vmpl: 4 };
+    await expect(
+      appraiseReport(report, endorsement, { at: day('2026-03-15'), expectations }),
+    ).rejects.toThrow('vmpl');
     await expect(appraiseReport(report, endorsement, { at: Number.NaN })).rejects.toThrow(
       InvalidArgumentError,
     );

@@ -171,14 +171,17 @@ async function verifyVek(verification: EndorsementVerification): Promise<void> {
   );
 }
 
+const skipped =
+  'skipped, as asked: revoked keys are not found; ask with revocation: require, --revocation require';
+
 async function verifyRevocation(
   verification: EndorsementVerification,
   lists: readonly OfferedRevocationList[],
 ): Promise<void> {
   const { revocation, at } = verification.options;
   if (revocation === 'skip') {
-    verification.notAsked('endorsement.revocation-list', 'skipped, as asked: revoked keys are not found');
-    verification.notAsked('endorsement.revocation', 'skipped, as asked: revoked keys are not found');
+    verification.notAsked('endorsement.revocation-list', skipped);
+    verification.notAsked('endorsement.revocation', skipped);
     return;
   }
   const { ark, ask } = verification.chain;
