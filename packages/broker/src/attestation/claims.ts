@@ -154,7 +154,7 @@ export interface SnpClaimsInput {
   /** RFC 7638 thumbprint of the guest's key. */
   readonly guestKey?: string | undefined;
   /** Reads versions of the report that are not published yet as the newest that is. */
-  readonly acceptNewerVersions?: boolean;
+  readonly acceptNewerVersions?: boolean | undefined;
 }
 
 /**

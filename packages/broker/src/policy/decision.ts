@@ -10,7 +10,13 @@ import {
   demandedClaims,
   type ReleaseDemands,
 } from './demands.js';
-import type { Denial, PolicyAnswer, ReleasePolicy, ResourceName } from './release-policy.js';
+import {
+  type Denial,
+  noRule,
+  type PolicyAnswer,
+  type ReleasePolicy,
+  type ResourceName,
+} from './release-policy.js';
 
 export interface DecisionInput {
   readonly claims: Claims;
@@ -67,9 +73,6 @@ export async function decide(input: DecisionInput): Promise<Decision> {
     ...(input.releasePolicy === undefined ? {} : { policy: input.releasePolicy.id }),
   };
 }
-
-/** The rule that a decision names where no rule permits. */
-export const noRule = 'deny-by-default';
 
 function noPolicy({ repository, type, tag }: ResourceName): PolicyAnswer {
   const denial = {

@@ -42,6 +42,9 @@ export interface PolicyAnswer {
   readonly denials: readonly Denial[];
 }
 
+/** The rule that a denial names where no rule of a policy permits, nor forbids. */
+export const noRule = 'deny-by-default';
+
 /** A release policy, ready to be asked. */
 export interface ReleasePolicy {
   readonly language: 'cedar' | 'trustee' | 'compiled-rego';
