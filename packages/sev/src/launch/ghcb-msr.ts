@@ -21,13 +21,13 @@ export const ghcbMsrCodes = {
 } as const;
 
 const code = bitRange(0, 12, 'GHCBInfo', 'what the rest means');
-const word = (name: string) =>
-  ({ name: `GHCB MSR, ${name}`, width: 64, source, reserved: 'refuse' }) as const;
+const word = (name: string, reserved: 'refuse' | 'report' = 'refuse') =>
+  ({ name: `GHCB MSR, ${name}`, width: 64, source, reserved }) as const;
 
 /** Requests that say nothing besides their code. */
 export const ghcbMsrRequest = bits(word('request'), { code });
 
-export const ghcbMsrSevInformation = bits(word('SEV information'), {
+export const ghcbMsrSevInformation = bits(word('SEV information', 'report'), {
   code,
   cBitPosition: bitRange(24, 8, 'C-bit', 'bit of a guest physical address that asks for encryption'),
   leastVersion: bitRange(32, 16, 'GHCBInfo minimum', 'oldest version of the protocol that the host speaks'),
@@ -53,7 +53,7 @@ export const ghcbMsrPageStateResponse = bits(word('page state response'), {
   error: bitRange(32, 32, 'ERROR', '0 for none'),
 });
 
-export const ghcbMsrFeatures = bits(word('hypervisor features'), {
+export const ghcbMsrFeatures = bits(word('hypervisor features', 'report'), {
   code,
   snp: flag(12, 'SEV-SNP', 'page state changes and guest requests'),
   apCreation: flag(13, 'AP_CREATION', 'further vCPUs are made from VMSAs of the guest'),
