@@ -51,6 +51,17 @@ const examples: Record<string, object[]> = {
       ],
     },
   ],
+  rcarRequest: [
+    { version: '0.4.0', tee: 'snp', 'extra-params': { 'supported-hash-algorithms': ['sha384'] } },
+    { version: '0.4.0', tee: 'snp', 'extra-params': '' },
+  ],
+  rcarChallenge: [{ nonce: base64(32), 'extra-params': '' }],
+  rcarAttestation: teeKeys.map((key) => ({
+    'init-data': { format: 'toml', body: 'version = "0.1.0"' },
+    'runtime-data': { nonce: base64(32), 'tee-pubkey': key },
+    'tee-evidence': { primary_evidence: { svn: '1' }, additional_evidence: '' },
+  })),
+  rcarToken: [{ token: 'eyJhbGciOiJFUzI1NiJ9.e30.AAAA' }],
   rcarError: [protocol.rcarErrorOf('PolicyDeny', 'Access denied by policy')],
   teeKey: teeKeys,
   flattenedJwe: [

@@ -62,6 +62,21 @@ const reportPolicySeed = JSON.stringify({
   allowProvisional: true,
 });
 
+const initDataSeed =
+  'version = "0.1.0"\nalgorithm = "sha384"\n[data]\n"aa.toml" = \'\'\'\n[kbs]\nurl = "x"\n\'\'\'\n';
+
+/** Evidence of each version of the report, with a certificate of each kind. */
+function snpEvidenceSeeds(): string[] {
+  const certificates = Object.entries(sev.certificateTableGuids).map(([kind, guid]) => ({
+    kind: kind as keyof typeof sev.certificateTableGuids,
+    guid,
+    bytes: Uint8Array.of(1, 2, 3),
+  }));
+  return snpReportSeeds().map((report) =>
+    protocol.jsonText(protocol.snpEvidenceJson({ report, certificates })),
+  );
+}
+
 /** A firmware image as OVMF lays it out, with every entry that we know, and one that we do not. */
 function firmwareSeeds(): Uint8Array[] {
   const footer = sev.buildFirmwareFooter([
@@ -202,6 +217,10 @@ export function parserReaders(): Parser[] {
     ofText('parseStrictJson', ['{"a":[1,-2.5e3,{"b":null,"c\\u00e9":18446744073709551615}]}'], (text) =>
       protocol.jsonText(protocol.parseStrictJson('input', text)),
     ),
+    ofText('parseSnpEvidence', snpEvidenceSeeds(), (text) =>
+      protocol.parseSnpEvidence(protocol.parseStrictJson('evidence', text)),
+    ),
+    ofText('parseInitData', [initDataSeed], protocol.parseInitData),
     ofText('parseResourcePath', ['default/key/disk-1.bin'], protocol.parseResourcePath),
     ofText('parseResourceAddress', ['kbs:///default/key/disk-1.bin'], protocol.parseResourceAddress),
     ...messagesOf(protocol).map(([name, message]) =>
