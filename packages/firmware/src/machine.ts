@@ -1,8 +1,8 @@
-import { InvalidArgumentError, type RandomSource } from '@vouchsafe/sev';
+import { InvalidArgumentError, type RandomSource, UnavailableError } from '@vouchsafe/sev';
 import { Cores } from './cpu/vmrun.js';
 import type { GuestProgram } from './guest-view.js';
 import type { Chip } from './identity/chip.js';
-import type { HostMachine, HostMemory } from './mailbox.js';
+import { HostFault, type HostMachine, type HostMemory, type HostReverseMap } from './mailbox.js';
 import { createDram, isInside, overlap, type PhysicalMemory } from './memory/dram.js';
 import { Processor } from './processor/processor.js';
 import { type MachineProfile, machineProfiles } from './profiles.js';
@@ -40,11 +40,12 @@ export function createSoftwareMachine(options: SoftwareMachineOptions): Software
   const programs = new Map<number | undefined, GuestProgram>();
   const programFor = (guest: { readonly asid: number | undefined }) =>
     programs.get(guest.asid) ?? programs.get(undefined);
-  const cores = new Cores({ processor, programFor, guestFailed });
+  const cores = new Cores({ processor, snp: () => processor.snp, programFor, guestFailed });
 
   const host: HostMachine = {
     capabilities: profile.capabilities,
     memory: hostMemory(memory, processor),
+    reverseMap: hostReverseMap(processor),
     async submit(commandId, bufferAddress) {
       const status = await processor.submit(commandId, bufferAddress);
       cores.removeInactive();
@@ -87,8 +88,24 @@ function hostMemory(memory: PhysicalMemory, processor: Processor): HostMemory {
       return memory.read(address, length);
     },
     async write(address, bytes) {
+      const range = { address, length: bytes.length };
       requireReachable(address, bytes.length);
+      const assigned = processor.snp?.reverseMap.firstAssigned(range);
+      if (assigned !== undefined) throw new HostFault(assigned);
       memory.write(address, bytes);
     },
+  };
+}
+
+function hostReverseMap(processor: Processor): HostReverseMap {
+  const present = () => {
+    const { snp } = processor;
+    if (snp !== undefined) return snp.reverseMap;
+    throw new UnavailableError('reverse map table', 'there is none yet', { hint: 'SNP_INIT makes it' });
+  };
+  return {
+    update: async (address, request) => present().update(address, request),
+    smash: async (address) => present().smash(address),
+    read: async (address) => present().read(address),
   };
 }

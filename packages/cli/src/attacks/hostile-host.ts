@@ -34,6 +34,7 @@ export function interferingHost(host: HostMachine, { write, before }: Interferen
       await before?.(names.get(commandId), bufferAddress);
       return host.submit(commandId, bufferAddress);
     },
+    reverseMap: host.reverseMap,
     writeBackAndInvalidate: () => host.writeBackAndInvalidate(),
     enter: (control) => host.enter(control),
   };

@@ -87,6 +87,7 @@ export function narratedMailbox(machine: HostMachine, narrate: Narrator): HostMa
       if (status === 0) await tellResult(command, bufferAddress);
       return status;
     },
+    reverseMap: machine.reverseMap,
     writeBackAndInvalidate: () => machine.writeBackAndInvalidate(),
     enter: (control) => machine.enter(control),
   };

@@ -1,6 +1,13 @@
-import { GuestFault, type GuestProgram, type GuestRegisters, type GuestView } from '../guest-view.js';
+import {
+  GuestFault,
+  type GuestProgram,
+  type GuestRegisters,
+  type GuestView,
+  type PageValidation,
+  type PermissionAdjustment,
+} from '../guest-view.js';
 import type { SaveArea, VmExit } from '../mailbox.js';
-import { NestedPageFault } from './guest-memory.js';
+import { NestedPageFault } from '../memory/nested-page-fault.js';
 
 /** Access to the guest's memory under the mappings and the key of the present entry. */
 export interface EnteredGuest {
@@ -8,6 +15,23 @@ export interface EnteredGuest {
   writePrivate(guestAddress: number, bytes: Uint8Array): void;
   readShared(guestAddress: number, length: number): Uint8Array;
   writeShared(guestAddress: number, bytes: Uint8Array): void;
+  /** What only SNP guests have. */
+  readonly snp: SnpInstructions | undefined;
+  /** What the host answered to the last request in the GHCB MSR. */
+  readonly ghcbMsr: bigint;
+}
+
+export interface SnpInstructions {
+  pvalidate(guestAddress: number, operands: PageValidation): { status: number; changed: boolean };
+  rmpadjust(guestAddress: number, operands: PermissionAdjustment): number;
+  place(program: GuestProgram, vmsaGuestAddress: number): void;
+}
+
+/** What sort of guest a vCPU belongs to, and at which privilege level it runs. */
+export interface VcpuKind {
+  readonly encryptedState: boolean;
+  readonly snp: boolean;
+  readonly vmpl: number;
 }
 
 /** Lengths of the instructions that leave, by which RIP moves on. */
@@ -20,7 +44,7 @@ const instructionLength = { vmgexit: 4, out: 1, hlt: 1, none: 0 } as const;
 export class Vcpu {
   readonly registers: GuestRegisters = { rip: 0xfff0, rsp: 0n, rax: 0n, rbx: 0n, rcx: 0n, rdx: 0n };
   readonly #program: GuestProgram | undefined;
-  readonly #encryptedState: boolean;
+  readonly #kind: VcpuKind;
   readonly #failed: (error: unknown) => void;
   #ended: (() => VmExit) | undefined;
   #gone = false;
@@ -30,11 +54,11 @@ export class Vcpu {
 
   constructor(parts: {
     program: GuestProgram | undefined;
-    encryptedState: boolean;
+    kind: VcpuKind;
     failed: (error: unknown) => void;
   }) {
     this.#program = parts.program;
-    this.#encryptedState = parts.encryptedState;
+    this.#kind = parts.kind;
     this.#failed = parts.failed;
   }
 
@@ -82,7 +106,7 @@ export class Vcpu {
   }
 
   #halted(): VmExit {
-    return this.#encryptedState ? { reason: 'hlt' } : { reason: 'hlt', saveArea: this.#saveArea() };
+    return this.#kind.encryptedState ? { reason: 'hlt' } : { reason: 'hlt', saveArea: this.#saveArea() };
   }
 
   #saveArea(): SaveArea {
@@ -116,20 +140,29 @@ export class Vcpu {
         return attempt(this.#requireRunning());
       } catch (error) {
         if (!(error instanceof NestedPageFault)) throw error;
-        const { guestAddress } = error;
-        await this.#exit('none', () => ({ reason: 'npf', guestAddress }));
+        const { guestAddress, violation } = error;
+        const why = violation === undefined ? {} : { violation };
+        await this.#exit('none', () => ({ reason: 'npf', guestAddress, ...why }));
       }
     }
   }
 
   #view(): GuestView {
+    const { encryptedState, snp, vmpl } = this.#kind;
     const only = (encrypted: boolean, instruction: string) => {
-      if (this.#encryptedState === encrypted) return;
+      if (encryptedState === encrypted) return;
       const kind = encrypted ? 'without SEV-ES' : 'with SEV-ES';
       throw new GuestFault('not-available', `${instruction} does not leave a guest ${kind}`);
     };
+    const snpAccess = async <T>(instruction: string, attempt: (snp: SnpInstructions) => T) =>
+      this.#access((guest) => {
+        if (guest.snp !== undefined) return attempt(guest.snp);
+        throw new GuestFault('not-available', `${instruction} is for guests with SEV-SNP`);
+      });
     return {
-      encryptedState: this.#encryptedState,
+      encryptedState,
+      snp,
+      vmpl,
       registers: this.registers,
       readPrivate: (address, length) => this.#access((guest) => guest.readPrivate(address, length)),
       writePrivate: (address, bytes) => this.#access((guest) => guest.writePrivate(address, bytes)),
@@ -139,6 +172,14 @@ export class Vcpu {
         only(true, 'VMGEXIT');
         await this.#exit('vmgexit', () => ({ reason: 'vmgexit', ghcbGuestAddress }));
       },
+      msrProtocol: async (request) => {
+        only(true, 'VMGEXIT');
+        await this.#exit('vmgexit', () => ({ reason: 'msr-protocol', request }));
+        return this.#requireRunning().ghcbMsr;
+      },
+      pvalidate: (address, operands) => snpAccess('PVALIDATE', (each) => each.pvalidate(address, operands)),
+      rmpadjust: (address, operands) => snpAccess('RMPADJUST', (each) => each.rmpadjust(address, operands)),
+      place: (program, address) => snpAccess('a VMSA of its own', (each) => each.place(program, address)),
       out: async (port, value) => {
         only(false, 'OUT');
         await this.#exit('out', () => ({ reason: 'ioio', saveArea: this.#saveArea(), port, value }));

@@ -39,6 +39,7 @@ async function serveVcpus(
   program: GuestProgram,
   failed: (error: unknown) => void,
 ): Promise<void> {
+  const programs = new Map<number, GuestProgram>();
   for (;;) {
     const path = `/attachments/${attachment}/next`;
     const next = await client.json(path, undefined, messages.startedVcpu).catch((error: unknown) => {
@@ -46,33 +47,70 @@ async function serveVcpus(
       throw error;
     });
     if (next === undefined) return;
-    const vcpu = remoteVcpu(client, next);
-    vcpu.run(program).catch(failed);
+    const vcpu = remoteVcpu(client, next, programs);
+    vcpu.run(programOf(next)).catch(failed);
+  }
+
+  function programOf({ placement }: z.output<typeof messages.startedVcpu>): GuestProgram {
+    return (placement === undefined ? undefined : programs.get(placement)) ?? program;
   }
 }
 
-function remoteVcpu(client: SocketClient, started: z.output<typeof messages.startedVcpu>) {
+/** `programs` are those that vCPUs of this process have placed, by the names that the machine calls them back with. */
+function remoteVcpu(
+  client: SocketClient,
+  started: z.output<typeof messages.startedVcpu>,
+  programs: Map<number, GuestProgram>,
+) {
   const registers: GuestRegisters = started.registers;
   const place = `/vcpus/${started.vcpu}`;
   const memory = (address: number, encrypted: 'yes' | 'no') =>
     `${place}/memory?address=${address}&encrypted=${encrypted}`;
 
-  async function leave(exit: z.output<typeof messages.guestLeaves>['exit']): Promise<void> {
+  async function leave(exit: z.output<typeof messages.guestLeaves>['exit']) {
     const call = { schema: messages.guestLeaves, value: { registers, exit } };
     const back = await client.json(`${place}/leave`, call, messages.guestReturns);
     Object.assign(registers, back.registers);
+    return back;
   }
 
   const view: GuestView = {
     encryptedState: started.encryptedState,
+    snp: started.snp,
+    vmpl: started.vmpl,
     registers,
     readPrivate: (address, length) => client.read(`${memory(address, 'yes')}&length=${length}`),
     writePrivate: (address, bytes) => client.write(memory(address, 'yes'), bytes),
     readShared: (address, length) => client.read(`${memory(address, 'no')}&length=${length}`),
     writeShared: (address, bytes) => client.write(memory(address, 'no'), bytes),
-    vmgexit: (ghcbGuestAddress) => leave({ kind: 'vmgexit', ghcbGuestAddress }),
-    out: (port, value) => leave({ kind: 'out', port, value }),
-    halt: () => leave({ kind: 'halt' }),
+    async vmgexit(ghcbGuestAddress) {
+      await leave({ kind: 'vmgexit', ghcbGuestAddress });
+    },
+    async msrProtocol(request) {
+      return (await leave({ kind: 'msr-protocol', request })).ghcbMsr ?? 0n;
+    },
+    pvalidate: (address, operands) =>
+      client.json(
+        `${place}/pvalidate`,
+        { schema: messages.pvalidateCall, value: { address, ...operands } },
+        messages.pvalidateReply,
+      ),
+    async rmpadjust(address, operands) {
+      const call = { schema: messages.rmpadjustCall, value: { address, ...operands } };
+      return (await client.json(`${place}/rmpadjust`, call, messages.rmpReply)).status;
+    },
+    async place(program, address) {
+      const placement = programs.size;
+      programs.set(placement, program);
+      const call = { schema: messages.placeCall, value: { address, placement } };
+      await client.json(`${place}/place`, call, messages.nothing);
+    },
+    async out(port, value) {
+      await leave({ kind: 'out', port, value });
+    },
+    async halt() {
+      await leave({ kind: 'halt' });
+    },
     async shutdown() {
       await leave({ kind: 'shutdown' });
       return new Promise<never>(() => undefined);

@@ -10,12 +10,17 @@ interface RemoteVcpu {
   readonly view: GuestView;
   readonly end: () => void;
   readonly fail: (reason: Error) => void;
+  /** The process that runs it: from the start the one that placed its program, else the first that asks. */
+  attachment: Attachment | undefined;
+  /** What that process calls the program that it placed. */
+  readonly placement: number | undefined;
 }
 
 /** A guest's process: it asks for vCPUs to run, and takes them down with it when its connection ends. */
 interface Attachment {
   readonly vcpus: Set<RemoteVcpu>;
   ask: ((vcpu: RemoteVcpu) => void) | undefined;
+  isGone: boolean;
 }
 
 /**
@@ -31,9 +36,10 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
   function handOut(): void {
     for (const attachment of attachments.values()) {
       if (attachment.ask === undefined) continue;
-      const vcpu = waiting.shift();
-      if (vcpu === undefined) return;
-      attachment.vcpus.add(vcpu);
+      const next = waiting.findIndex((each) => (each.attachment ?? attachment) === attachment);
+      const [vcpu] = next === -1 ? [] : waiting.splice(next, 1);
+      if (vcpu === undefined) continue;
+      vcpu.attachment = attachment;
       attachment.ask(vcpu);
       attachment.ask = undefined;
     }
@@ -41,14 +47,15 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
 
   app.post('/attachments', async (request, reply) => {
     const id = ++last;
-    const own: Attachment = { vcpus: new Set(), ask: undefined };
+    const own: Attachment = { vcpus: new Set(), ask: undefined, isGone: false };
     attachments.set(id, own);
     reply.hijack();
     reply.raw.writeHead(200, { 'content-type': 'application/json' });
     reply.raw.write(`${JSON.stringify({ attachment: id } satisfies z.input<typeof messages.attachment>)}\n`);
     request.raw.socket.on('close', () => {
       attachments.delete(id);
-      for (const vcpu of own.vcpus) vcpu.fail(new Error("the guest's process went away"));
+      own.isGone = true;
+      for (const vcpu of own.vcpus) vcpu.fail(processGone());
     });
   });
 
@@ -59,8 +66,9 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
       own.ask = ask;
       handOut();
     });
-    const { encryptedState, registers } = vcpu.view;
-    return messages.startedVcpu.encode({ vcpu: vcpu.id, encryptedState, registers });
+    const { encryptedState, snp, vmpl, registers } = vcpu.view;
+    const placed = vcpu.placement === undefined ? {} : { placement: vcpu.placement };
+    return messages.startedVcpu.encode({ vcpu: vcpu.id, encryptedState, snp, vmpl, registers, ...placed });
   });
 
   app.get('/vcpus/:id/memory', async (request, reply) => {
@@ -86,8 +94,23 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
     const vcpu = vcpuOf(request.params);
     const { registers, exit } = messages.guestLeaves.parse(request.body);
     Object.assign(vcpu.view.registers, registers satisfies GuestRegisters);
-    await leave(vcpu, exit);
-    return messages.guestReturns.encode({ registers: vcpu.view.registers });
+    const ghcbMsr = await leave(vcpu, exit);
+    const answer = ghcbMsr === undefined ? {} : { ghcbMsr };
+    return messages.guestReturns.encode({ registers: vcpu.view.registers, ...answer });
+  });
+  app.post('/vcpus/:id/pvalidate', async (request): Promise<z.input<typeof messages.pvalidateReply>> => {
+    const { address, ...operands } = messages.pvalidateCall.parse(request.body);
+    return vcpuOf(request.params).view.pvalidate(address, operands);
+  });
+  app.post('/vcpus/:id/rmpadjust', async (request): Promise<z.input<typeof messages.rmpReply>> => {
+    const { address, ...operands } = messages.rmpadjustCall.parse(request.body);
+    return { status: await vcpuOf(request.params).view.rmpadjust(address, operands) };
+  });
+  app.post('/vcpus/:id/place', async (request) => {
+    const { address, placement } = messages.placeCall.parse(request.body);
+    const { view, attachment } = vcpuOf(request.params);
+    await view.place((placed) => runElsewhere(placed, attachment, placement), address);
+    return {};
   });
 
   function vcpuOf(parameters: unknown): RemoteVcpu {
@@ -96,11 +119,13 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
     return vcpu;
   }
 
-  return async (view) => {
+  async function runElsewhere(view: GuestView, attachment?: Attachment, placement?: number): Promise<void> {
+    if (attachment?.isGone === true) throw processGone();
     const id = ++last;
     try {
       await new Promise<void>((end, fail) => {
-        const vcpu: RemoteVcpu = { id, view, end, fail };
+        const vcpu: RemoteVcpu = { id, view, end, fail, attachment, placement };
+        attachment?.vcpus.add(vcpu);
         vcpus.set(id, vcpu);
         waiting.push(vcpu);
         handOut();
@@ -108,25 +133,40 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
     } finally {
       vcpus.delete(id);
     }
-  };
+  }
+
+  return (view) => runElsewhere(view);
 }
 
-async function leave(vcpu: RemoteVcpu, exit: z.output<typeof messages.guestLeaves>['exit']): Promise<void> {
+const processGone = () => new Error("the guest's process went away");
+
+/** Resolves when the host has entered the guest again, with its answer to a request in the GHCB MSR. */
+async function leave(
+  { view, end, fail }: RemoteVcpu,
+  exit: z.output<typeof messages.guestLeaves>['exit'],
+): Promise<bigint | undefined> {
   switch (exit.kind) {
+    case 'msr-protocol':
+      return view.msrProtocol(exit.request);
     case 'vmgexit':
-      return vcpu.view.vmgexit(exit.ghcbGuestAddress);
+      await view.vmgexit(exit.ghcbGuestAddress);
+      break;
     case 'out':
-      return vcpu.view.out(exit.port, exit.value);
+      await view.out(exit.port, exit.value);
+      break;
     case 'halt':
-      return vcpu.view.halt();
+      await view.halt();
+      break;
     case 'shutdown':
-      void vcpu.view.shutdown().catch(vcpu.fail);
-      return;
+      void view.shutdown().catch(fail);
+      break;
     case 'returned':
-      return vcpu.end();
+      end();
+      break;
     case 'failed':
-      return vcpu.fail(new Error("the guest's program failed in its own process"));
+      fail(new Error("the guest's program failed in its own process"));
   }
+  return undefined;
 }
 
 function idOf(parameters: unknown): number {

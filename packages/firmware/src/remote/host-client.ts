@@ -18,6 +18,18 @@ export async function connectHost(socketPath: string): Promise<RemoteHostMachine
       read: (address, length) => client.read(`/memory?address=${address}&length=${length}`),
       write: (address, bytes) => client.write(`/memory?address=${address}`, bytes),
     },
+    reverseMap: {
+      async update(address, request) {
+        const call = { schema: messages.rmpUpdateCall, value: { address, request } };
+        return (await client.json('/reverse-map/update', call, messages.rmpReply)).status;
+      },
+      async smash(address) {
+        const call = { schema: messages.rmpCall, value: { address } };
+        return (await client.json('/reverse-map/smash', call, messages.rmpReply)).status;
+      },
+      read: (address) =>
+        client.json('/reverse-map/read', { schema: messages.rmpCall, value: { address } }, messages.rmpEntry),
+    },
     async submit(commandId, bufferAddress) {
       const call = { schema: messages.mailboxCall, value: { commandId, bufferAddress } };
       return (await client.json('/commands', call, messages.mailboxReply)).status;

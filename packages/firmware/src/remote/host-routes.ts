@@ -23,6 +23,16 @@ export function addHostRoutes(app: FastifyInstance, machine: HostMachine): void 
     const { commandId, bufferAddress } = messages.mailboxCall.parse(request.body);
     return { status: await machine.submit(commandId, bufferAddress) };
   });
+  app.post('/reverse-map/update', async (request): Promise<z.input<typeof messages.rmpReply>> => {
+    const { address, request: update } = messages.rmpUpdateCall.parse(request.body);
+    return { status: await machine.reverseMap.update(address, update) };
+  });
+  app.post('/reverse-map/smash', async (request): Promise<z.input<typeof messages.rmpReply>> => {
+    return { status: await machine.reverseMap.smash(messages.rmpCall.parse(request.body).address) };
+  });
+  app.post('/reverse-map/read', async (request): Promise<z.input<typeof messages.rmpEntry>> => {
+    return machine.reverseMap.read(messages.rmpCall.parse(request.body).address);
+  });
   app.post('/write-back', async () => {
     await machine.writeBackAndInvalidate();
     return {};

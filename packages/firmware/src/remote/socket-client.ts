@@ -2,6 +2,7 @@ import { Agent, type IncomingMessage, request } from 'node:http';
 import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
 import type { z } from 'zod';
 import { GuestFault } from '../guest-view.js';
+import { HostFault } from '../mailbox.js';
 import { failure } from './messages.js';
 
 /** HTTP over a unix socket: JSON that is checked on both sides, and octets. */
@@ -76,9 +77,10 @@ function errorOf(socketPath: string, bytes: Uint8Array): Error {
   const text = new TextDecoder().decode(bytes);
   const parsed = failure.safeParse(tryJson(text));
   if (!parsed.success) return new UnavailableError(socketPath, `the machine failed: ${text}`);
-  const { code, message, detail = '' } = parsed.data;
+  const { code, message, detail = '', address } = parsed.data;
   if (code === 'invalid-argument') return new InvalidArgumentError(detail, message);
-  if (code === 'guest-fault') return new GuestFault(detail as GuestFault['fault'], message);
+  if (code === 'guest-fault') return new GuestFault(detail as GuestFault['fault'], message, address);
+  if (code === 'host-fault' && address !== undefined) return new HostFault(address);
   return new UnavailableError(socketPath, message);
 }
 

@@ -5,6 +5,7 @@ import { InvalidArgumentError, UnavailableError, VouchsafeError } from '@vouchsa
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { GuestFault } from '../guest-view.js';
+import { HostFault } from '../mailbox.js';
 import type { failure } from './messages.js';
 
 const largestBody = 256 * 1024 * 1024;
@@ -77,8 +78,13 @@ function describe(error: unknown): { status: number; body: z.output<typeof failu
     const detail = error.argument;
     return { status: 400, body: { code: error.code, message: message.slice(detail.length + 2), detail } };
   }
-  if (error instanceof GuestFault)
-    return { status: 409, body: { code: error.code, message, detail: error.fault } };
+  if (error instanceof GuestFault) {
+    const { guestAddress } = error;
+    const where = guestAddress === undefined ? {} : { address: guestAddress };
+    return { status: 409, body: { code: error.code, message, detail: error.fault, ...where } };
+  }
+  if (error instanceof HostFault)
+    return { status: 409, body: { code: error.code, message, address: error.address } };
   if (error instanceof z.ZodError)
     return { status: 400, body: { code: 'malformed', message: z.prettifyError(error) } };
   if (error instanceof VouchsafeError) return { status: 500, body: { code: error.code, message } };

@@ -1,27 +1,42 @@
-/** What the reverse map table says of a page, in the words of the firmware ABI. */
+import {
+  type PageState,
+  pageStateOf,
+  pageStates,
+  pvalidateStatus,
+  rmpUpdateStatus,
+  vmplPermissionBits,
+} from '@vouchsafe/sev';
+import type { PageSize } from '../mailbox.js';
 
-export type PageSize = '4K' | '2M';
+export type { PageState } from '@vouchsafe/sev';
+export type { PageSize } from '../mailbox.js';
 
 export const smallPage = 4096;
 export const largePage = 512 * smallPage;
 
 export const bytesOf = (size: PageSize) => (size === '4K' ? smallPage : largePage);
 
-/** Permissions of VMPL 0 to 3, a byte each (AMD64 APM volume 2, table 15-36). */
-export type VmplPermissionBytes = readonly [number, number, number, number];
+/** Permissions of VMPL 0 to 3, a byte each. */
+export type VmplPermissions = readonly [number, number, number, number];
+
+const permission = (values: Partial<Record<keyof typeof vmplPermissionBits.ranges, boolean>>) =>
+  Number(vmplPermissionBits.build(values));
 
 export const vmplPermission = {
-  read: 1,
-  write: 2,
-  executeUser: 4,
-  executeSupervisor: 8,
-  supervisorShadowStack: 16,
+  read: permission({ read: true }),
+  write: permission({ write: true }),
 } as const;
 
-export const allPermissions = 0x1f;
+export const allPermissions = permission({
+  read: true,
+  write: true,
+  executeUser: true,
+  executeSupervisor: true,
+  supervisorShadowStack: true,
+});
 
 /** What RMPUPDATE gives: everything to VMPL 0 and nothing to the others. */
-export const initialPermissions: VmplPermissionBytes = [allPermissions, 0, 0, 0];
+export const initialPermissions: VmplPermissions = [allPermissions, 0, 0, 0];
 
 /** An entry of the reverse map table, as the processor itself sees it. */
 export interface RmpEntry {
@@ -34,61 +49,17 @@ export interface RmpEntry {
   readonly asid: number;
   /** Of this page of 4 KiB, in bytes, also inside a page of 2 MiB. */
   readonly guestAddress: number;
-  readonly permissions: VmplPermissionBytes;
+  readonly permissions: VmplPermissions;
 }
 
-export const pageStates = [
-  'Hypervisor',
-  'HV-Fixed',
-  'Reclaim',
-  'Firmware',
-  'Context',
-  'Metadata',
-  'Pre-Guest',
-  'Pre-Swap',
-  'Guest-Invalid',
-  'Guest-Valid',
-] as const;
+export const stateOf = (entry: RmpEntry): PageState => pageStateOf({ ...entry, gpa: entry.guestAddress });
 
-export type PageState = (typeof pageStates)[number];
+export const isGuestState = (state: PageState): boolean => pageStates[state].guest;
 
-/** States of pages that a guest's ASID owns. */
-export type GuestPageState = Extract<PageState, 'Pre-Guest' | 'Pre-Swap' | 'Guest-Invalid' | 'Guest-Valid'>;
-
-const guestStates: Readonly<Record<GuestPageState, { validated: boolean; immutable: boolean }>> = {
-  'Pre-Guest': { validated: false, immutable: true },
-  'Pre-Swap': { validated: true, immutable: true },
-  'Guest-Invalid': { validated: false, immutable: false },
-  'Guest-Valid': { validated: true, immutable: false },
-};
-
-export function isGuestState(state: PageState): state is GuestPageState {
-  return Object.hasOwn(guestStates, state);
-}
-
-export const bitsOfGuestState = (state: GuestPageState) => guestStates[state];
-
-/** The state that an entry's bits name. Of the firmware's own pages, Context is marked as a VMSA, Metadata by an address. */
-export function pageStateOf(entry: Omit<RmpEntry, 'permissions' | 'size'>): PageState {
-  const { assigned, validated, immutable, asid } = entry;
-  if (!assigned) return immutable ? 'HV-Fixed' : 'Hypervisor';
-  if (asid === 0) {
-    if (!immutable) return 'Reclaim';
-    if (entry.vmsa) return 'Context';
-    return entry.guestAddress > 0 ? 'Metadata' : 'Firmware';
-  }
-  if (immutable) return validated ? 'Pre-Swap' : 'Pre-Guest';
-  return validated ? 'Guest-Valid' : 'Guest-Invalid';
-}
-
-/** What RMPUPDATE, PSMASH, PVALIDATE and RMPADJUST leave in EAX (AMD64 APM volume 3). */
+/** What RMPUPDATE, PSMASH, PVALIDATE and RMPADJUST leave in EAX. */
 export const rmpStatus = {
-  SUCCESS: 0,
-  FAIL_INPUT: 1,
-  FAIL_PERMISSION: 2,
-  FAIL_INUSE: 3,
-  FAIL_OVERLAP: 4,
-  FAIL_SIZEMISMATCH: 6,
+  ...rmpUpdateStatus,
+  ...pvalidateStatus,
   /** PSMASH of what is no page of 2 MiB. */
   FAIL_BADADDR: 7,
 } as const;

@@ -1,30 +1,18 @@
-import { InvalidArgumentError } from '@vouchsafe/sev';
+import { InvalidArgumentError, type PageState, pageStates } from '@vouchsafe/sev';
+import type { PageSize, RmpRead, RmpUpdate } from '../mailbox.js';
 import type { MemoryRange } from '../memory/dram.js';
 import {
-  bitsOfGuestState,
   bytesOf,
   initialPermissions,
   isGuestState,
   largePage,
-  type PageSize,
-  type PageState,
-  pageStateOf,
   type RmpEntry,
   type RmpStatus,
   rmpStatus,
   smallPage,
-  type VmplPermissionBytes,
+  stateOf,
+  type VmplPermissions,
 } from './page-state.js';
-
-/** What RMPUPDATE writes: all that the host may say of a page. */
-export interface RmpUpdate {
-  readonly assigned: boolean;
-  readonly size: PageSize;
-  readonly immutable: boolean;
-  /** Bytes; a multiple of the page's size. */
-  readonly guestAddress: number;
-  readonly asid: number;
-}
 
 /** What a state needs besides its bits. Guest pages keep what is not given; other pages keep nothing. */
 export interface PageAttributes {
@@ -32,7 +20,7 @@ export interface PageAttributes {
   /** Bytes, of the page's first byte. For Metadata pages: the mark of their owner. */
   readonly guestAddress?: number;
   readonly vmsa?: boolean;
-  readonly permissions?: VmplPermissionBytes;
+  readonly permissions?: VmplPermissions;
 }
 
 const bit = { assigned: 1, large: 2, immutable: 4, validated: 8, vmsa: 16 } as const;
@@ -110,7 +98,7 @@ export class ReverseMap {
    * RMPREAD: what the host may see of an entry.
    * @throws InvalidArgumentError for an address that is no page of memory
    */
-  read(address: number): RmpUpdate {
+  read(address: number): RmpRead {
     const { assigned, size, immutable, guestAddress, asid } = this.entry(address);
     return { assigned, size, immutable, guestAddress, asid };
   }
@@ -132,7 +120,7 @@ export class ReverseMap {
 
   /** @throws InvalidArgumentError for an address that is no page of memory */
   state(address: number): PageState {
-    return pageStateOf(this.entry(address));
+    return stateOf(this.entry(address));
   }
 
   /**
@@ -144,18 +132,18 @@ export class ReverseMap {
     const old = this.entry(address);
     if (address % bytesOf(old.size) !== 0)
       throw new InvalidArgumentError('page', 'lies inside a page of 2 MiB');
+    const { assigned, validated, immutable } = pageStates[state];
     if (isGuestState(state)) {
-      this.#write(address, { ...old, ...attributes, ...bitsOfGuestState(state), assigned: true });
+      this.#write(address, { ...old, ...attributes, assigned, validated, immutable });
       return;
     }
-    const { guestAddress = 0 } = attributes;
-    const pages = this.#pages(address, old.size);
-    this.#clear(pages);
+    this.#clear(this.#pages(address, old.size));
     if (state === 'Hypervisor') return;
+    const { guestAddress = 0 } = attributes;
     this.#write(address, {
-      assigned: state !== 'HV-Fixed',
-      validated: false,
-      immutable: state !== 'Reclaim',
+      assigned,
+      validated,
+      immutable,
       vmsa: state === 'Context',
       size: old.size,
       asid: 0,
@@ -186,6 +174,19 @@ export class ReverseMap {
     return true;
   }
 
+  /** PVALIDATE, once it is checked. Addresses a page by its first byte. */
+  setValidated(address: number, validated: boolean): void {
+    this.#write(address, { ...this.entry(address), validated });
+  }
+
+  /** RMPADJUST, once it is checked. */
+  adjust(address: number, vmpl: number, permissions: number, vmsa: boolean): void {
+    const old = this.entry(address);
+    const changed: [number, number, number, number] = [...old.permissions];
+    changed[vmpl] = permissions;
+    this.#write(address, { ...old, vmsa, permissions: changed });
+  }
+
   /** The first page in a range that is not the hypervisor's; nobody but its owner may write there. */
   firstAssigned(range: MemoryRange): number | undefined {
     if (this.#assigned === 0) return undefined;
@@ -194,6 +195,11 @@ export class ReverseMap {
       if (this.#has(at / smallPage, bit.assigned)) return at;
     }
     return undefined;
+  }
+
+  /** Whether any page is still a guest's with this ASID, which is not 0. */
+  hasPagesOf(asid: number): boolean {
+    return this.#asids.includes(asid);
   }
 
   /** A VMSA while its vCPU runs: instructions that would change its entry answer FAIL_INUSE. */
@@ -261,7 +267,7 @@ export class ReverseMap {
     });
   }
 
-  #permissionsOf(page: number): VmplPermissionBytes {
+  #permissionsOf(page: number): VmplPermissions {
     const at = 4 * page;
     const bytes = this.#permissions;
     return [bytes[at]!, bytes[at + 1]!, bytes[at + 2]!, bytes[at + 3]!];

@@ -7,8 +7,8 @@ export interface SnpGuest {
   readonly asid: number | undefined;
   /** GSTATE of the firmware ABI. */
   readonly state: 'INIT' | 'LAUNCH' | 'RUNNING';
-  /** VEK; zeroed when the guest is decommissioned. */
-  readonly memoryKey: Secret;
+  /** The VEK, from LAUNCH_START on; zeroed when the guest is decommissioned. */
+  readonly launch: { readonly memoryKey: Secret } | undefined;
   /** Set by the first VMRUN after ACTIVATE. */
   hasRun: boolean;
 }
