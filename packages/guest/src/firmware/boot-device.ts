@@ -7,7 +7,8 @@ import {
   bootRequest,
   bootRequestLimit,
 } from '@vouchsafe/protocol';
-import { ghcb, ghcbExitCodes, ghcbValidBitmap, MalformedError } from '@vouchsafe/sev';
+import { ghcbExitCodes, type LaunchArea, MalformedError } from '@vouchsafe/sev';
+import { callHost } from '../snp/ghcb-exit.js';
 import { ghcbAddress, requestAddress, transferAddress } from './layout.js';
 
 /**
@@ -15,6 +16,10 @@ import { ghcbAddress, requestAddress, transferAddress } from './layout.js';
  * change shared memory at any time: answers are copied once, then examined, and sizes have limits.
  */
 export interface BootDevice {
+  /** Bytes of memory that the host says the guest has, from guest address 0. */
+  readonly memorySize: number;
+  /** Memory that is shared with the device from now on. */
+  readonly window: LaunchArea;
   /** The whole item, or undefined when the host has none. @throws MalformedError for an answer that makes no sense */
   read(item: BootItem, largest: number): Promise<Uint8Array | undefined>;
   /** Prints a line on the console, which the host reads. */
@@ -26,8 +31,15 @@ export interface BootDevice {
 const pageSize = 0x1000;
 const longestLine = pageSize;
 
-/** Prepares the pages that are shared with the host. @throws MalformedError for an answer that makes no sense */
-export async function openBootDevice(view: GuestView): Promise<BootDevice> {
+/**
+ * Prepares the pages that are shared with the host.
+ * @param share makes memory shared; under SEV-SNP the host has to be asked for that
+ * @throws MalformedError for an answer that makes no sense
+ */
+export async function openBootDevice(
+  view: GuestView,
+  share: (area: LaunchArea) => Promise<void> = async () => undefined,
+): Promise<BootDevice> {
   async function ask(
     operation: BootOperation,
     rest: { item?: BootItem; offset?: number; length?: number; address?: bigint },
@@ -46,13 +58,17 @@ export async function openBootDevice(view: GuestView): Promise<BootDevice> {
     return result;
   }
 
-  const memory = (await sizeOf('MEMORY', 2 ** 32 - 1)) ?? 0;
-  const room = Math.floor((memory - transferAddress) / pageSize) * pageSize;
+  await share({ base: requestAddress, size: pageSize });
+  const memorySize = (await sizeOf('MEMORY', 2 ** 32 - 1)) ?? 0;
+  const room = Math.floor((memorySize - transferAddress) / pageSize) * pageSize;
   const window = Math.min(bootRequestLimit, room);
   if (window < pageSize)
-    refuse('result', `memory beyond 0x${(transferAddress + pageSize).toString(16)}`, `${memory} bytes`);
+    refuse('result', `memory beyond 0x${(transferAddress + pageSize).toString(16)}`, `${memorySize} bytes`);
+  await share({ base: transferAddress, size: window });
 
   return {
+    memorySize,
+    window: { base: transferAddress, size: window },
     async read(item, largest) {
       const size = await sizeOf(item, largest);
       if (size === undefined) return undefined;
@@ -88,15 +104,11 @@ async function exitToDevice(view: GuestView): Promise<void> {
     await view.out(bootDevicePort, requestAddress);
     return;
   }
-  const block = ghcb.build({
-    rax: BigInt(requestAddress),
+  await callHost(view, ghcbAddress, {
     exitCode: ghcbExitCodes.IOIO,
     exitInfo1: bootDeviceExitInformation,
-    exitInfo2: 0n,
-    validBitmap: ghcbValidBitmap(['rax', 'exitCode', 'exitInfo1', 'exitInfo2']),
+    rax: BigInt(requestAddress),
   });
-  await view.writeShared(ghcbAddress, block);
-  await view.vmgexit(ghcbAddress);
 }
 
 function refuse(field: string, expected: string, found: string): never {

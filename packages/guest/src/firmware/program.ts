@@ -2,9 +2,11 @@ import { GuestFault, type GuestProgram, type GuestView } from '@vouchsafe/firmwa
 import { equalBytes, parseFirmwareFooter, VouchsafeError } from '@vouchsafe/sev';
 import { openMemorySecretStore } from '../secrets/memory-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
+import { isMemoryTaken } from '../snp/guest-pages.js';
 import { openBootDevice } from './boot-device.js';
 import { buildGuestFirmware } from './image.js';
 import { fetchMeasuredFiles, type MeasuredFiles } from './measured-boot.js';
+import { bootSnp } from './snp-boot.js';
 
 /** What an init program finds when the firmware hands over. */
 export interface BootedGuest {
@@ -49,12 +51,14 @@ export function guestFirmwareProgram(options: GuestFirmwareOptions): GuestProgra
     const own = await view.readPrivate(0x1_0000_0000 - image.length, image.length);
     if (!equalBytes(own, image)) await view.shutdown();
 
-    const device = await openBootDevice(view);
+    const footer = parseFirmwareFooter(image);
+    const snp = view.snp ? await bootSnp(view, footer, image.length) : undefined;
+    const device = snp?.device ?? (await openBootDevice(view));
     const print = async (line: string) => {
       onConsole(line);
       await device.print(line);
     };
-    const files = await fetchMeasuredFiles(view, device, { area: parseFirmwareFooter(image).hashTableArea });
+    const files = await fetchMeasuredFiles(view, device, { area: footer.hashTableArea });
     await init({
       ...(files === undefined ? {} : { files }),
       openSecrets: () => openMemorySecretStore(view),
@@ -67,10 +71,13 @@ export function guestFirmwareProgram(options: GuestFirmwareOptions): GuestProgra
     try {
       await boot(view);
     } catch (error) {
-      if (!(error instanceof VouchsafeError) || error instanceof GuestFault) throw error;
+      if (!(error instanceof VouchsafeError) || isEndOfMachine(error)) throw error;
       onFailure(error);
       await view.shutdown();
     }
     for (;;) await view.halt();
   };
 }
+
+/** A vCPU that is no more has nothing to give up. Memory that was taken from the guest is what it gives up for. */
+const isEndOfMachine = (error: VouchsafeError) => error instanceof GuestFault && !isMemoryTaken(error);

@@ -23,7 +23,7 @@ export class HostCallError extends VouchsafeError {
 
   constructor(call: bigint, answer: string) {
     super(`the host does not serve exit 0x${call.toString(16)}: ${answer}`, {
-      hint: 'the guest needs a hypervisor of GHCB protocol 2 that serves it',
+      hint: 'the guest needs a hypervisor that serves it',
     });
   }
 }
@@ -34,7 +34,7 @@ const underWay = new WeakMap<GuestView, Promise<unknown>>();
 /**
  * Leaves to the host through the GHCB (VMGEXIT) and gives back what the host left there. Calls at the same time wait for
  * each other.
- * @param ghcbAddress guest address of a page that is shared with the host and registered
+ * @param ghcbAddress guest address of a page that is shared with the host; with SEV-SNP, one that is registered
  * @throws HostCallError when SW_EXITINFO1 says that the host did nothing
  */
 export function callHost(view: GuestView, ghcbAddress: number, call: HostCall): Promise<HostAnswer> {
@@ -57,7 +57,7 @@ async function exit(view: GuestView, ghcbAddress: number, call: HostCall): Promi
     exitInfo2,
     ...(sharedBuffer === undefined ? {} : { sharedBuffer: filled(sharedBuffer) }),
     validBitmap: ghcbValidBitmap(['exitCode', 'exitInfo1', 'exitInfo2', ...used]),
-    protocolVersion: 2,
+    protocolVersion: view.snp ? 2 : 1,
   });
   await view.writeShared(ghcbAddress, block);
   await view.vmgexit(ghcbAddress);

@@ -68,6 +68,8 @@ export class FakeMachine {
     const machine = this;
     return {
       encryptedState: this.#options.encryptedState ?? false,
+      snp: false,
+      vmpl: 0,
       registers: { rip: 0xfff0, rsp: 0n, rax: 0n, rbx: 0n, rcx: 0n, rdx: 0n },
       readPrivate: async (address, length) => machine.memory(address, length).slice(),
       writePrivate: async (address, bytes) => machine.memory(address, bytes.length).set(bytes),
@@ -87,10 +89,15 @@ export class FakeMachine {
           throw new Error('not an OUT to the boot device');
         }
         machine.#exit(port, Number(block.rax));
+        machine.shared.set(ghcb.build({ ...block, exitInfo1: 0n, exitInfo2: 0n }), address);
       },
       async out(port, value) {
         machine.#exit(port, value);
       },
+      msrProtocol: notInThisGuest,
+      pvalidate: notInThisGuest,
+      rmpadjust: notInThisGuest,
+      place: notInThisGuest,
       halt: () => Promise.reject(new Stopped('halt')),
       shutdown: () => Promise.reject(new Stopped('shutdown')),
     };
@@ -120,6 +127,9 @@ export class FakeMachine {
     return { status: 'OK', result: request.length };
   }
 }
+
+/** What only guests of SEV-SNP do. */
+const notInThisGuest = () => Promise.reject(new Error('no guest of SEV-SNP'));
 
 /** Runs until the vCPU stops, and says how it stopped. */
 export async function runToEnd(
