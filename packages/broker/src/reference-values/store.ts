@@ -54,7 +54,7 @@ export class ReferenceValueStore {
     const read = await Promise.all(trusted.map((row) => this.#read(row)));
     const documents = read.flatMap((each) => ('document' in each ? [each.document] : []));
     this.#verified = new Map(
-      read.flatMap((each) => ('document' in each ? [[each.text, each.document]] : [])),
+      read.flatMap((each) => ('document' in each ? [[each.text, each.document] as const] : [])),
     );
     for (const each of read) {
       if ('document' in each || (!each.edited && isReplaced(each.row, documents, now))) continue;
@@ -63,7 +63,7 @@ export class ReferenceValueStore {
     return documents;
   }
 
-  async #read(row: StoredReference) {
+  async #read(row: StoredReference): Promise<Reading> {
     const text = row.document;
     const known = this.#verified.get(text);
     if (known !== undefined && sameNames(row, known)) return { text, document: known };
@@ -82,6 +82,11 @@ export class ReferenceValueStore {
     return { row, edited: document !== undefined, appraisal: appraiser.finish() };
   }
 }
+
+type Reading =
+  | { readonly text: string; readonly document: ReferenceDocument }
+  /** `edited`: signed, and stored as what it is not. */
+  | { readonly row: StoredReference; readonly edited: boolean; readonly appraisal: Appraisal };
 
 function storedForm(document: ReferenceDocument, text: string): StoredReference {
   const { issuer, name, version, notBefore, notAfter } = document;
