@@ -1,3 +1,4 @@
+export * from './attestation/attestation-device.js';
 export * from './disk/luks.js';
 export { isStandInVolume, openStandInVolume, sealStandInVolume } from './disk/stand-in.js';
 export * from './disk/unlock.js';
@@ -10,3 +11,11 @@ export * from './secrets/folder-store.js';
 export * from './secrets/materialise.js';
 export * from './secrets/memory-store.js';
 export * from './secrets/secret-store.js';
+export {
+  channelAttestationDevice,
+  requestCpuid,
+  requestTscInformation,
+  type TscInformation,
+} from './snp/channel-device.js';
+export * from './snp/guest-channel.js';
+export * from './snp/guest-requests.js';

@@ -1,3 +1,4 @@
+export * from './attestation-socket.js';
 export * from './boot-device.js';
 export * from './jose/base64url.js';
 export * from './jose/flattened-jwe.js';

@@ -33,6 +33,32 @@ const examples: Record<string, object[]> = {
       expires: '2026-11-22T01:00:00.000Z',
     },
   ],
+  attestationRequest: [
+    { type: 'report', id: 1, reportData: base64(64), vmpl: 0 },
+    {
+      type: 'key',
+      id: 2,
+      root: 'VEK',
+      keySelection: 'VCEK',
+      fields: {
+        policy: true,
+        imageId: false,
+        familyId: false,
+        measurement: true,
+        guestSvn: true,
+        tcbVersion: true,
+        launchMitigationVector: false,
+      },
+      vmpl: 3,
+      guestSvn: 7,
+      tcbVersion: '0xd918000000000004',
+    },
+  ],
+  attestationAnswer: [
+    { type: 'report', id: 1, report: base64(1184), certificateTable: base64(120) },
+    { type: 'key', id: 2, key: base64(32) },
+    { type: 'failure', id: 3, code: 'unavailable', message: 'the host is busy', hint: 'try again' },
+  ],
   measurementEvidence: [{ launchId, measurement: base64(48), ...version, policy: 5 }],
   secretDelivery: [{ launchId, header: base64(0x34), payload: base64(64) }],
   refusal: [
