@@ -58,7 +58,7 @@ describe('memory encryption', () => {
   it('refuses what is not made of granules, and a key that is gone', () => {
     expect(() => encryptMemory(key, 8, page)).toThrow(InvalidArgumentError);
     expect(() => decryptMemory(key, 0, page.subarray(1))).toThrow(InvalidArgumentError);
-    const gone = Secret.take(random(16));
+    const gone = Secret.take(random(32));
     gone.zero();
     expect(() => encryptMemory(gone, 0, page)).toThrow(InvalidArgumentError);
   });

@@ -18,9 +18,12 @@ import { InvalidArgumentError, openSecret, Secret } from '@vouchsafe/sev';
 export const granule = 16;
 const page = 4096;
 
-/** Draws a VM's memory key (VEK): 16 bytes. */
+/** Draws a VM's memory key (VEK), 16 bytes, and makes of it the two AES keys that XTS wants: 32 bytes. */
 export function drawMemoryKey(random: (length: number) => Uint8Array): Secret {
-  return Secret.take(random(16));
+  const key = random(16);
+  const both = createHmac('sha256', key).update('memory encryption').digest();
+  key.fill(0);
+  return Secret.take(both);
 }
 
 /** Encrypts `plaintext`, which is to stand at `address`. Both are multiples of 16 bytes. */
@@ -43,7 +46,7 @@ function transform(key: Secret, address: number, input: Uint8Array, create: Ciph
   if (address % granule !== 0 || input.length % granule !== 0) {
     throw new InvalidArgumentError('encrypted memory', 'address and length must be multiples of 16');
   }
-  const keys = expandKey(key);
+  const keys = openSecret(key);
   const output = new Uint8Array(input.length);
   const tweak = new Uint8Array(granule);
   const pageNumber = new DataView(tweak.buffer);
@@ -62,13 +65,7 @@ function transform(key: Secret, address: number, input: Uint8Array, create: Ciph
     }
     done += length;
   }
-  keys.fill(0);
   return output;
-}
-
-/** XTS wants two different AES keys; both come from the 16 bytes that the firmware drew. */
-function expandKey(key: Secret): Uint8Array {
-  return createHmac('sha256', openSecret(key)).update('memory encryption').digest();
 }
 
 /** Reads and writes a guest's plaintext at any address: the controller works in whole granules. */
