@@ -1,11 +1,11 @@
-import { InvalidArgumentError, type RandomSource, UnavailableError } from '@vouchsafe/sev';
+import { type Generation, InvalidArgumentError, type RandomSource, UnavailableError } from '@vouchsafe/sev';
 import { Cores } from './cpu/vmrun.js';
 import type { GuestProgram } from './guest-view.js';
 import type { Chip } from './identity/chip.js';
 import { HostFault, type HostMachine, type HostMemory, type HostReverseMap } from './mailbox.js';
 import { createDram, isInside, overlap, type PhysicalMemory } from './memory/dram.js';
 import { Processor } from './processor/processor.js';
-import { type MachineProfile, machineProfiles } from './profiles.js';
+import { type MachineProfile, machineProfiles, type SnpProfile } from './profiles.js';
 
 export interface SoftwareMachineOptions {
   readonly chip: Chip;
@@ -14,7 +14,9 @@ export interface SoftwareMachineOptions {
   /** Bytes of memory, or a memory of the caller's. Default 256 MiB. */
   readonly memory?: number | PhysicalMemory;
   /** Firmware version and CPUID answers; default: those of the chip's generation. */
-  readonly profile?: Partial<Omit<MachineProfile, 'generation'>>;
+  readonly profile?: Partial<Omit<MachineProfile, 'generation' | 'snp'>> & {
+    readonly snp?: Partial<SnpProfile>;
+  };
   /** Told what a guest's program threw; to the host such a guest has shut down. */
   readonly guestFailed?: (error: unknown) => void;
 }
@@ -35,7 +37,7 @@ export function createSoftwareMachine(options: SoftwareMachineOptions): Software
   const { chip, random, guestFailed = () => undefined } = options;
   const memory =
     typeof options.memory === 'object' ? options.memory : createDram(options.memory ?? 256 * 1024 * 1024);
-  const profile: MachineProfile = { ...machineProfiles[chip.generation], ...options.profile };
+  const profile = profileOf(chip.generation, options.profile);
   const processor = new Processor({ profile, chip, random, memory });
   const programs = new Map<number | undefined, GuestProgram>();
   const programFor = (guest: { readonly asid: number | undefined }) =>
@@ -52,7 +54,7 @@ export function createSoftwareMachine(options: SoftwareMachineOptions): Software
       return status;
     },
     async writeBackAndInvalidate() {
-      processor.current?.asids.cachesWrittenBack();
+      processor.caches.writtenBack();
     },
     enter: (control) => cores.enter(control),
   };
@@ -64,9 +66,18 @@ export function createSoftwareMachine(options: SoftwareMachineOptions): Software
     async close() {
       await processor.idle();
       cores.removeAll();
-      processor.end();
+      processor.powerOff();
     },
   };
+}
+
+/** @throws InvalidArgumentError for SEV-SNP on a generation without it */
+function profileOf(generation: Generation, changes: SoftwareMachineOptions['profile'] = {}): MachineProfile {
+  const { snp: snpChanges, ...others } = changes;
+  const standard = machineProfiles[generation];
+  if (snpChanges === undefined) return { ...standard, ...others };
+  if (standard.snp === undefined) throw new InvalidArgumentError('profile', `${generation} has no SEV-SNP`);
+  return { ...standard, ...others, snp: { ...standard.snp, ...snpChanges } };
 }
 
 /** All of memory but the trusted memory region, with ciphertext where it is ciphertext. */

@@ -17,12 +17,14 @@ export interface Chip {
   /** 32 bytes. */
   readonly secret: Secret;
   readonly flash: Flash;
+  /** 16 bytes inside the chip, out of any host's reach: the oldest firmware that it runs; erased, they are all 0xFF. */
+  readonly committed: Flash;
 }
 
-/** The part of the board's flash memory that keeps the persistent store; erased, it is all 0xFF. */
+/** A part of a flash memory, of the board's the one that keeps the persistent store; erased, it is all 0xFF. */
 export interface Flash {
   read(): Uint8Array;
-  write(store: Uint8Array): Promise<void>;
+  write(contents: Uint8Array): Promise<void>;
 }
 
 /** Makes a new chip with an erased flash that lives as long as the process; `openChipFile` makes one that lasts. */
@@ -31,7 +33,8 @@ export function manufactureChip(options: {
   readonly generation?: Generation;
 }): Chip {
   const { random, generation = 'milan' } = options;
-  return { generation, secret: Secret.take(random(32)), flash: createFlash(erasedStore()) };
+  const [flash, committed] = [createFlash(erasedStore()), createFlash(erasedCommitted())];
+  return { generation, secret: Secret.take(random(32)), flash, committed };
 }
 
 export function createFlash(initial: Uint8Array, saved?: (store: Uint8Array) => Promise<void>): Flash {
@@ -46,6 +49,7 @@ export function createFlash(initial: Uint8Array, saved?: (store: Uint8Array) => 
 }
 
 export const erasedStore = () => new Uint8Array(persistentStoreSize).fill(0xff);
+export const erasedCommitted = () => new Uint8Array(16).fill(0xff);
 
 /** GET_ID: 64 bytes, a point on P-256, x ‖ y, big-endian. AMD's key service knows the chip by it. */
 export function chipId(chip: Chip): Uint8Array {

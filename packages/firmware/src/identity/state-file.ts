@@ -15,7 +15,7 @@ import {
   toHex,
   UnavailableError,
 } from '@vouchsafe/sev';
-import { type Chip, createFlash, manufactureChip } from './chip.js';
+import { type Chip, createFlash, erasedCommitted, manufactureChip } from './chip.js';
 
 /**
  * A software chip as a file, mode 0600 in a folder of mode 0700: who reads it is the chip. Every change of the flash is
@@ -26,10 +26,13 @@ interface StateFile {
   readonly generation: Generation;
   readonly secret: string;
   readonly flash: string;
+  readonly committed: string;
 }
 
-const formatName = 'vouchsafe software chip 1';
-const members = ['format', 'generation', 'secret', 'flash'];
+const formatName = 'vouchsafe software chip 2';
+const members = ['format', 'generation', 'secret', 'flash', 'committed'];
+/** Of machines without SEV-SNP: nothing was ever committed. */
+const olderFormatName = 'vouchsafe software chip 1';
 
 export interface ChipFileOptions {
   readonly random: RandomSource;
@@ -53,7 +56,7 @@ export async function openChipFile(path: string, options: ChipFileOptions): Prom
     return existing;
   }
   const made = manufactureChip(options);
-  const chip = lasting(path, made, made.flash.read());
+  const chip = lasting(path, made, made.flash.read(), made.committed.read());
   await chip.flash.write(made.flash.read());
   return chip;
 }
@@ -64,20 +67,29 @@ export async function loadChipFile(path: string): Promise<Chip | undefined> {
   if (text === undefined) return undefined;
   const state = parseState(path, text);
   const secret = Secret.take(fromHex(state.secret));
-  return lasting(path, { generation: state.generation, secret }, fromBase64(state.flash));
+  const kept = { generation: state.generation, secret };
+  return lasting(path, kept, fromBase64(state.flash), fromHex(state.committed));
 }
 
-function lasting(path: string, chip: Pick<Chip, 'generation' | 'secret'>, store: Uint8Array): Chip {
-  const save = (flash: Uint8Array) => {
+function lasting(
+  path: string,
+  { generation, secret }: Pick<Chip, 'generation' | 'secret'>,
+  store: Uint8Array,
+  floor: Uint8Array,
+): Chip {
+  const save = (contents: { readonly flash: Uint8Array; readonly committed: Uint8Array }) => {
     const state: StateFile = {
       format: formatName,
-      generation: chip.generation,
-      secret: toHex(openSecret(chip.secret)),
-      flash: toBase64(flash),
+      generation,
+      secret: toHex(openSecret(secret)),
+      flash: toBase64(contents.flash),
+      committed: toHex(contents.committed),
     };
     return writePrivate(path, `${JSON.stringify(state)}\n`);
   };
-  return { generation: chip.generation, secret: chip.secret, flash: createFlash(store, save) };
+  const flash = createFlash(store, (changed) => save({ flash: changed, committed: committed.read() }));
+  const committed = createFlash(floor, (changed) => save({ flash: flash.read(), committed: changed }));
+  return { generation, secret, flash, committed };
 }
 
 function parseState(path: string, text: string): StateFile {
@@ -90,18 +102,25 @@ function parseState(path: string, text: string): StateFile {
     throw malformed('contents', 'JSON');
   }
   if (typeof value !== 'object' || value === null) throw malformed('contents', 'an object');
-  const state = value as Record<string, unknown>;
+  const state = currentFormat(value as Record<string, unknown>);
   if (Object.keys(state).toSorted().join() !== members.toSorted().join()) {
     throw malformed('members', members.join(', '));
   }
-  const { format, generation, secret, flash } = state;
+  const { format, generation, secret, flash, committed } = state;
   if (format !== formatName) throw malformed('format', formatName);
   if (!generations.some((name) => name === generation)) throw malformed('generation', generations.join(', '));
   if (typeof secret !== 'string' || !/^[0-9a-f]{64}$/.test(secret))
     throw malformed('secret', '64 lower-case digits');
   if (typeof flash !== 'string' || !isStore(flash))
     throw malformed('flash', `base64 of ${persistentStoreSize} bytes`);
-  return { format, generation: generation as Generation, secret, flash };
+  if (typeof committed !== 'string' || !/^[0-9a-f]{32}$/.test(committed))
+    throw malformed('committed', '32 lower-case digits');
+  return { format, generation: generation as Generation, secret, flash, committed };
+}
+
+function currentFormat(state: Record<string, unknown>): Record<string, unknown> {
+  if (state['format'] !== olderFormatName || Object.hasOwn(state, 'committed')) return state;
+  return { ...state, format: formatName, committed: toHex(erasedCommitted()) };
 }
 
 function isStore(text: string): boolean {

@@ -3,18 +3,65 @@ import { refuseUnless } from './command-refusal.js';
 import { type GuestContext, requireAdmission } from './guest-contexts.js';
 
 /**
- * Address space ids: each names the memory key that the memory controller uses, so an id must not pass to another guest
- * while caches can hold lines of the one before. INIT leaves all of them dirty.
+ * Of which address space ids the caches and the data fabric may hold lines. An id names the memory key that the memory
+ * controller uses, so it must not pass to another guest before a flush. SEV, SEV-ES and SEV-SNP share ids and flushes.
  */
+export class AsidCaches {
+  readonly #maximumAsid: number;
+  readonly #dirty = new Set<number>();
+  #mayHoldGuestData = false;
+  #areWrittenBack = true;
+
+  constructor({ maximumAsid }: Pick<MemoryEncryptionCapabilities, 'maximumAsid'>) {
+    this.#maximumAsid = maximumAsid;
+  }
+
+  isDirty(asid: number): boolean {
+    return this.#dirty.has(asid);
+  }
+
+  /** Whether a guest left since the last flush. */
+  get mayHoldGuestData(): boolean {
+    return this.#mayHoldGuestData;
+  }
+
+  /** INIT: nothing is known of what ran before. */
+  allDirty(): void {
+    for (let asid = 1; asid <= this.#maximumAsid; asid++) this.#dirty.add(asid);
+  }
+
+  guestLeft(asid: number, { dirty }: { readonly dirty: boolean }): void {
+    if (dirty) this.#dirty.add(asid);
+    this.#mayHoldGuestData = true;
+    this.#areWrittenBack = false;
+  }
+
+  /** WBINVD ran on all cores. */
+  writtenBack(): void {
+    this.#areWrittenBack = true;
+  }
+
+  /** DF_FLUSH: WBINVD_REQUIRED when a guest was deactivated and the caches were not written back since. */
+  flush(): void {
+    refuseUnless(this.#areWrittenBack, 'WBINVD_REQUIRED');
+    this.#dirty.clear();
+    this.#mayHoldGuestData = false;
+  }
+}
+
+/** Address space ids of the guests of SEV and SEV-ES. INIT leaves all of them dirty. */
 export class AsidTable {
   readonly #limits: MemoryEncryptionCapabilities;
+  readonly #caches: AsidCaches;
+  readonly #isTaken: (asid: number) => boolean;
   readonly #owners = new Map<number, GuestContext>();
-  #dirty: Set<number>;
-  #cachesMayHoldGuestData = false;
 
-  constructor(limits: MemoryEncryptionCapabilities) {
+  /** @param isTaken whether an SNP guest owns an id */
+  constructor(limits: MemoryEncryptionCapabilities, caches: AsidCaches, isTaken: (asid: number) => boolean) {
     this.#limits = limits;
-    this.#dirty = new Set(Array.from({ length: limits.maximumAsid }, (_, i) => i + 1));
+    this.#caches = caches;
+    this.#isTaken = isTaken;
+    caches.allDirty();
   }
 
   owner(asid: number): GuestContext | undefined {
@@ -22,7 +69,7 @@ export class AsidTable {
   }
 
   isDirty(asid: number): boolean {
-    return this.#dirty.has(asid);
+    return this.#caches.isDirty(asid);
   }
 
   /** ACTIVATE's checks, in the firmware's order. */
@@ -31,9 +78,10 @@ export class AsidTable {
     refuseUnless(asid >= 1 && asid <= maximumAsid, 'INVALID_ASID');
     const owner = this.#owners.get(asid);
     refuseUnless(owner === undefined || owner === guest, 'ASID_OWNED');
+    refuseUnless(!this.#isTaken(asid), 'ASID_OWNED');
     refuseUnless(guest.asid === undefined, 'ACTIVE');
     requireAdmission('ACTIVATE', guest);
-    refuseUnless(!this.#dirty.has(asid), 'DF_FLUSH_REQUIRED');
+    refuseUnless(!this.#caches.isDirty(asid), 'DF_FLUSH_REQUIRED');
     refuseUnless(guest.encryptedState ? asid < minimumSevAsid : asid >= minimumSevAsid, 'INVALID_ASID');
   }
 
@@ -46,20 +94,8 @@ export class AsidTable {
   /** The id of a guest that ran is dirty until the next flush. */
   deactivate(guest: GuestContext): void {
     if (guest.asid === undefined) return;
-    if (guest.hasRun) this.#dirty.add(guest.asid);
+    this.#caches.guestLeft(guest.asid, { dirty: guest.hasRun });
     this.#owners.delete(guest.asid);
-    this.#cachesMayHoldGuestData = true;
     guest.asid = undefined;
-  }
-
-  /** WBINVD ran on all cores. */
-  cachesWrittenBack(): void {
-    this.#cachesMayHoldGuestData = false;
-  }
-
-  /** DF_FLUSH: WBINVD_REQUIRED when a guest was deactivated and the caches were not written back since. */
-  flush(): void {
-    refuseUnless(!this.#cachesMayHoldGuestData, 'WBINVD_REQUIRED');
-    this.#dirty = new Set();
   }
 }

@@ -13,6 +13,7 @@ import { chipId, erasedStore, storeKeys, unsignedCekCertificate } from '../ident
 import { openStore, type PlatformIdentity, sealStore } from '../identity/persistent-store.js';
 import { makePdh, makeSelfOwnedIdentity } from '../identity/platform-keys.js';
 import { type MemoryRange, overlap } from '../memory/dram.js';
+import { requireHostPages } from '../snp/guarded-memory.js';
 import { refuse, refuseUnless } from './command-refusal.js';
 import type { HostSnapshot } from './host-snapshot.js';
 import type { Processor, StoreLocation } from './processor.js';
@@ -102,7 +103,7 @@ export async function getId(processor: Processor, request: HostSnapshot): Promis
 }
 
 export async function dfFlush(processor: Processor): Promise<void> {
-  processor.session.asids.flush();
+  processor.caches.flush();
 }
 
 /** INIT's work: keys from the store, or new ones where it is erased; all ASIDs invalid and dirty. */
@@ -111,6 +112,7 @@ async function start(
   location: StoreLocation,
   trusted: MemoryRange | undefined,
 ): Promise<void> {
+  if (trusted !== undefined) requireHostPages(processor.snpFirmware?.reverseMap, trusted);
   processor.storeLocation = location;
   const stored = await readStore(processor);
   const identity = stored ?? (await makeSelfOwnedIdentity(processor));
@@ -166,7 +168,7 @@ async function readStore(processor: Processor): Promise<PlatformIdentity | undef
   }
 }
 
-async function writeStore({ storeLocation, chip, memory }: Processor, store: Uint8Array): Promise<void> {
+async function writeStore({ storeLocation, chip, hostMemory }: Processor, store: Uint8Array): Promise<void> {
   if (storeLocation.kind === 'flash') await chip.flash.write(store);
-  else memory.write(storeLocation.range.address, store);
+  else hostMemory.write(storeLocation.range.address, store);
 }

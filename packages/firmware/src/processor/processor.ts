@@ -4,17 +4,23 @@ import {
   type P384PrivateKey,
   type PlatformState,
   type RandomSource,
+  type SevCommandName,
   type StatusName,
   sevCommandName,
+  snpCommandName,
   statusCodes,
 } from '@vouchsafe/sev';
 import { type Chip, chipEndorsementKey } from '../identity/chip.js';
 import { forgetIdentity, type PlatformIdentity } from '../identity/persistent-store.js';
 import type { MemoryRange, PhysicalMemory } from '../memory/dram.js';
 import type { MachineProfile } from '../profiles.js';
-import { AsidTable } from './asids.js';
+import type { SnpPlatform } from '../rmp/snp-platform.js';
+import { guardedMemory } from '../snp/guarded-memory.js';
+import { runSnpCommand } from '../snp/run-command.js';
+import { SnpFirmware } from '../snp/snp-firmware.js';
+import { AsidCaches, AsidTable } from './asids.js';
 import { commandHandlers } from './command-handlers.js';
-import { CommandRefusal } from './command-refusal.js';
+import { CommandRefusal, refuseUnless } from './command-refusal.js';
 import { GuestContexts } from './guest-contexts.js';
 import { HostSnapshot } from './host-snapshot.js';
 import { stateTable } from './state-table.js';
@@ -41,6 +47,11 @@ export class Processor {
   readonly chip: Chip;
   readonly random: RandomSource;
   readonly memory: PhysicalMemory;
+  /** The same, as the commands of SEV and SEV-ES may write it. */
+  readonly hostMemory: PhysicalMemory;
+  /** Absent where the processor has no SEV-SNP. */
+  readonly snpFirmware: SnpFirmware | undefined;
+  readonly caches: AsidCaches;
   /** Derived from the chip's secret at boot. */
   readonly cek: P384PrivateKey;
   storeLocation: StoreLocation = { kind: 'flash' };
@@ -53,6 +64,10 @@ export class Processor {
     this.random = parts.random;
     this.memory = parts.memory;
     this.cek = chipEndorsementKey(parts.chip);
+    const { snp, capabilities } = this.profile;
+    this.snpFirmware = snp && new SnpFirmware(this, snp);
+    this.hostMemory = guardedMemory(this.memory, () => this.snpFirmware?.reverseMap);
+    this.caches = new AsidCaches(capabilities);
   }
 
   get api(): ApiVersion {
@@ -62,6 +77,11 @@ export class Processor {
   get state(): PlatformState {
     if (this.#session === undefined) return 'UNINIT';
     return this.#session.guests.count === 0 ? 'INIT' : 'WORKING';
+  }
+
+  /** Reverse map table and guests of SEV-SNP; undefined until its first INIT. */
+  get snp(): SnpPlatform | undefined {
+    return this.snpFirmware?.platform;
   }
 
   /** What INIT set up; undefined in UNINIT. */
@@ -89,7 +109,9 @@ export class Processor {
 
   begin(parts: Pick<Session, 'encryptedState' | 'identity' | 'trusted'>): void {
     const { capabilities } = this.profile;
-    this.#session = { ...parts, guests: new GuestContexts(), asids: new AsidTable(capabilities) };
+    const isTaken = (asid: number) => this.snp?.guestOf(asid) !== undefined;
+    const asids = new AsidTable(capabilities, this.caches, isTaken);
+    this.#session = { ...parts, guests: new GuestContexts(), asids };
   }
 
   /** Drops all guests, their keys and their ASIDs, and the platform's keys. */
@@ -104,19 +126,32 @@ export class Processor {
     this.#session = undefined;
   }
 
+  /** Forgets everything that is not in the chip or its flash, SEV-SNP's side too. */
+  powerOff(): void {
+    this.end();
+    this.snpFirmware?.end('no table');
+  }
+
   async #run(commandId: number, bufferAddress: number): Promise<StatusName> {
     const name = sevCommandName(commandId);
-    if (name === undefined) return 'INVALID_COMMAND';
-    const rule = stateTable[name];
-    if (rule.since !== undefined && !apiAtLeast(this.profile.api, rule.since)) return 'INVALID_COMMAND';
-    if (!rule.platform.includes(this.state)) return 'INVALID_PLATFORM_STATE';
-    const request = new HostSnapshot(this.memory, this.#session?.trusted.range, bufferAddress);
+    const snpName = snpCommandName(commandId);
     try {
-      await commandHandlers[name](this, request);
+      if (name !== undefined) await this.#runSevCommand(name, bufferAddress);
+      else if (snpName !== undefined && this.snpFirmware !== undefined)
+        await runSnpCommand(this, this.snpFirmware, snpName, bufferAddress);
+      else return 'INVALID_COMMAND';
       return 'SUCCESS';
     } catch (error) {
       if (error instanceof CommandRefusal) return error.status;
       throw error;
     }
+  }
+
+  async #runSevCommand(name: SevCommandName, bufferAddress: number): Promise<void> {
+    const rule = stateTable[name];
+    refuseUnless(rule.since === undefined || apiAtLeast(this.profile.api, rule.since), 'INVALID_COMMAND');
+    refuseUnless(rule.platform.includes(this.state), 'INVALID_PLATFORM_STATE');
+    const request = new HostSnapshot(this.hostMemory, this.#session?.trusted.range, bufferAddress);
+    await commandHandlers[name](this, request);
   }
 }

@@ -1,0 +1,119 @@
+import {
+  guestMessageStatus,
+  MalformedError,
+  reportRequest,
+  reportResponse,
+  signingKeys,
+  signSnpReport,
+  snpReports,
+} from '@vouchsafe/sev';
+import { snpChipId, vcekKey } from '../../identity/vcek.js';
+import { vlekKey } from '../../identity/vlek.js';
+import type { GuestMessage } from './guest-request.js';
+import { chosenKey } from './key-choice.js';
+
+/** MSG_REPORT_REQ: an attestation report on 64 bytes of the guest's choice. */
+export async function answerReport(message: GuestMessage): Promise<Uint8Array> {
+  const asked = parsedRequest(message.payload);
+  if (asked === undefined || asked.vmpl < message.vmpck || asked.vmpl > 3) return refusal('INVALID_PARAM');
+  const { session } = message.firmware;
+  const key = chosenKey(asked.flags.keySelection, session, message.identity);
+  if (key === 'INVALID_PARAM' || key === 'INVALID_KEY') return refusal(key);
+  // The operator keeps the chip's own key back: the report is made, and nobody vouches for it.
+  const signer = key === 'VCEK' && session.maskChipKey ? 'none' : key;
+  const unsigned = buildReport(message, asked, signer);
+  const report = signer === 'none' ? unsigned : await sign(message, unsigned, signer);
+  return reportResponse.build({ status: guestMessageStatus.SUCCESS, report });
+}
+
+function parsedRequest(payload: Uint8Array) {
+  try {
+    return reportRequest.parse(payload);
+  } catch (error) {
+    if (error instanceof MalformedError) return undefined;
+    throw error;
+  }
+}
+
+function refusal(status: 'INVALID_PARAM' | 'INVALID_KEY'): Uint8Array {
+  return reportResponse.build({ status: guestMessageStatus[status], reportSize: 0 });
+}
+
+/** Keys are those of the reported TCB version, whatever version runs. */
+async function sign(
+  { firmware, chip }: GuestMessage,
+  report: Uint8Array,
+  signer: 'VCEK' | 'VLEK',
+): Promise<Uint8Array> {
+  const { session, profile } = firmware;
+  const { reportedTcb, vlek } = session;
+  const key =
+    signer === 'VLEK' && vlek !== undefined
+      ? vlekKey(vlek.hashstick, profile.line, vlek.tcb)
+      : vcekKey(chip, reportedTcb);
+  const signed = await signSnpReport(report, key);
+  key.scalar.zero();
+  return signed;
+}
+
+/** Everything but the signature, in the format of the firmware's version. */
+function buildReport(
+  { firmware, chip, launch, identity }: GuestMessage,
+  asked: { readonly reportData: Uint8Array; readonly vmpl: number },
+  signer: keyof typeof signingKeys,
+): Uint8Array {
+  const { profile, session, committed, version } = firmware;
+  const tcb = (name: 'currentTcb' | 'reportedTcb' | 'committedTcb' | 'launchTcb') =>
+    firmware.tcbBytes(
+      {
+        currentTcb: firmware.currentTcb,
+        reportedTcb: session.reportedTcb,
+        committedTcb: committed.tcb,
+        launchTcb: identity.launchTcb,
+      }[name],
+    );
+  const fields = {
+    guestSvn: identity.guestSvn,
+    policy: launch.policy,
+    familyId: identity.familyId,
+    imageId: identity.imageId,
+    vmpl: asked.vmpl,
+    signatureAlgorithm: signer === 'none' ? 'INVALID' : 'ECDSA-P384-SHA384',
+    currentTcb: tcb('currentTcb'),
+    platformInfo: firmware.platformInfo,
+    signerInfo: {
+      authorKeyEnabled: identity.authorKeyEnabled,
+      maskChipKey: session.maskChipKey,
+      signingKey: signingKeys[signer],
+    },
+    reportData: asked.reportData,
+    measurement: launch.digest,
+    hostData: identity.hostData,
+    idKeyDigest: identity.idKeyDigest,
+    authorKeyDigest: identity.authorKeyDigest,
+    reportId: launch.reportId,
+    reportIdMa: launch.reportIdMa,
+    reportedTcb: tcb('reportedTcb'),
+    chipId: session.maskChipId ? new Uint8Array(64) : snpChipId(chip),
+    committedTcb: tcb('committedTcb'),
+    currentBuild: version.build,
+    currentMinor: version.minor,
+    currentMajor: version.major,
+    committedBuild: committed.version.build,
+    committedMinor: committed.version.minor,
+    committedMajor: committed.version.major,
+    launchTcb: tcb('launchTcb'),
+    r: new Uint8Array(48),
+    s: new Uint8Array(48),
+  } as const;
+  const { family, model, stepping } = profile.processor;
+  const cpuid = { cpuidFamily: family, cpuidModel: model, cpuidStepping: stepping };
+  if (profile.reportVersion === 2) return snpReports.v2.build(fields);
+  if (profile.reportVersion === 3) return snpReports.v3.build({ version: 3, ...cpuid, ...fields });
+  return snpReports.v5.build({
+    ...fields,
+    ...cpuid,
+    launchMitigationVector: identity.launchMitigationVector,
+    currentMitigationVector: profile.mitigationVector,
+  });
+}
