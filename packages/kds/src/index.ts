@@ -8,6 +8,13 @@ export {
 export type { EndorsementSource } from './endorsement-source.js';
 export { amdKeyService, askArkPaths, cekPath, type KeyServiceAddresses } from './key-service.js';
 export { createMirror, type MirrorOptions } from './mirror.js';
+export {
+  makePrivateFolder,
+  readIfThere,
+  requirePrivate,
+  writeOnce,
+  writePrivately,
+} from './private-folder.js';
 export { type Fetch, ThrottledError, UnknownToServiceError } from './request.js';
 export { QueueFullError } from './request-queue.js';
 export {

@@ -26,7 +26,12 @@ export interface Database {
   close(): Promise<void>;
 }
 
-export interface Transaction {
+/** Where single statements can be sent to: a database or a transaction. */
+export interface Queries {
+  readonly query: Kysely<Tables>;
+}
+
+export interface Transaction extends Queries {
   readonly engine: Engine;
   readonly query: KyselyTransaction<Tables>;
   /** Runs at the end, in the transaction. Locks that everybody needs are taken here, to be held for a short time. */

@@ -23,6 +23,7 @@ async function createTables(db: Kysely<unknown>, engine: Engine): Promise<void> 
     .unique('reference')
     .create();
   await index(db, 'record_entries', 'subject');
+  await index(db, 'record_entries', 'at');
   await table('record_checkpoints')
     .counter('number')
     .text('at', 'document')
@@ -51,6 +52,7 @@ async function createTables(db: Kysely<unknown>, engine: Engine): Promise<void> 
   await table('released')
     .text('resource_id', 'guest_key', 'session_id', 'released_at')
     .counter('version')
+    .bytes('mac')
     .key('resource_id', 'version', 'guest_key', 'session_id')
     .refersTo('resource_versions', ['resource_id', 'version'], ['resource_id', 'version'])
     .create();
@@ -103,6 +105,7 @@ async function createTables(db: Kysely<unknown>, engine: Engine): Promise<void> 
     .key('id')
     .create();
   await index(db, 'challenge_sessions', 'expires_at');
+  await table('endorsements').text('path', 'fetched_at').bytes('content').key('path').create();
   await table('launch_sessions')
     .text('launch_id', 'state', 'expires_at')
     .optionalText('ended_at')

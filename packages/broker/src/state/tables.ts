@@ -1,5 +1,3 @@
-import type { Generated } from 'kysely';
-
 /**
  * What the broker keeps, as both engines hold it: text, whole numbers, bytes. Times are ISO 8601 in UTC with
  * milliseconds, so that they compare as text. `mac` authenticates the row under the state's keys (`StateKeys.mac`): a
@@ -24,6 +22,7 @@ export interface Tables {
     guest_key: string;
     session_id: string;
     released_at: string;
+    mac: Uint8Array;
   };
   /** The machines that ever got a resource, by keyed digest. */
   resource_machines: { resource_id: string; machine: Uint8Array; first_at: string };
@@ -76,6 +75,8 @@ export interface Tables {
     mac: Uint8Array;
   };
   challenge_sessions: ChallengeSessionRow;
+  /** Answers of the key service by its paths: public, and verified whenever they are used. */
+  endorsements: { path: string; content: Uint8Array; fetched_at: string };
   launch_sessions: {
     launch_id: string;
     state: 'pending' | 'used' | 'expired';
@@ -123,7 +124,7 @@ export interface ResourceVersionRow {
   not_after: string | null;
   /** How often it may be released; not counted where there is none. */
   release_limit: number | null;
-  released: Generated<number>;
+  released: number;
   /** Gone, like the ciphertext, once the version is deleted. */
   wrapped_key: Uint8Array | null;
   ciphertext: Uint8Array | null;
@@ -137,7 +138,8 @@ export interface ChallengeSessionRow {
   tee: string;
   protocol_version: string;
   nonce: string;
-  state: 'challenged' | 'attested';
+  /** `refused`: answered by evidence that was refused, and so used up. */
+  state: 'challenged' | 'attested' | 'refused';
   created_at: string;
   expires_at: string;
   attested_at: string | null;

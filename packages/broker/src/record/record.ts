@@ -1,0 +1,123 @@
+import { createHash } from 'node:crypto';
+import type { RandomSource } from '@vouchsafe/sev';
+import type { StateKeys } from '../secrets/state-keys.js';
+import type { BrokerClock } from '../state/clock.js';
+import { type Database, inTransaction, isoTime, type Transaction } from '../state/database.js';
+import { beginChain, lockHead, moveHead } from './chain-head.js';
+import type { SignedCheckpoint } from './checkpoint.js';
+import { type CheckpointKeeper, checkpointKeeper } from './checkpoint-keeper.js';
+import { entryRow, type NewEntry } from './entry.js';
+import type { OutsideCopy } from './outside-copy.js';
+
+export interface RecordOptions {
+  readonly db: Database;
+  readonly keys: StateKeys;
+  readonly clock: BrokerClock;
+  readonly random: RandomSource;
+  /** Name of this replica; it keeps its chain when it restarts. */
+  readonly replica: string;
+  readonly outside?: OutsideCopy;
+  /** A checkpoint is due after so many entries of this replica: 256. */
+  readonly checkpointEvery?: number;
+  /** A checkpoint is due this long after the last one, in milliseconds: a minute. */
+  readonly checkpointInterval?: number;
+  /** Told when a checkpoint that was due could not be made or copied outside, and (undefined) when one could again. */
+  readonly onCheckpoint?: (failure: unknown) => void;
+}
+
+/** The append-only record of what this broker did. */
+export interface BrokerRecord {
+  readonly replica: string;
+  /**
+   * Adds an entry to the transaction of what it records; it is in the record if and only if that is in the database.
+   * @returns the entry's reference number
+   */
+  append(tx: Transaction, entry: NewEntry): string;
+  /** The same in a transaction of its own. */
+  appendAlone(entry: NewEntry): Promise<string>;
+  /**
+   * Signs where all chains end now and copies that outside. Due checkpoints are made by themselves after transactions;
+   * call this before something must not be forgotten, and from a timer when the broker may be idle.
+   * @throws UnavailableError when the outside copy cannot be written
+   */
+  checkpoint(): Promise<SignedCheckpoint>;
+  /** Makes a checkpoint if one is due. Failures go to `onCheckpoint`. */
+  checkpointIfDue(): Promise<void>;
+  /** Waits for what is being written, makes a last checkpoint. */
+  close(): Promise<void>;
+}
+
+/** @throws RefusedError (`state.row`) when the end of this replica's chain was lost */
+export async function openRecord(options: RecordOptions): Promise<BrokerRecord> {
+  const { db, keys, clock, random, replica } = options;
+  await inTransaction(db, (tx) => beginChain(tx, keys, replica, isoTime(clock.now())));
+  const keeper = checkpointKeeper(options);
+  const pending = new WeakMap<Transaction, PendingEntry[]>();
+
+  function append(tx: Transaction, entry: NewEntry): string {
+    const reference = newReference(random);
+    const added = { entry, reference, at: isoTime(clock.now()) };
+    const list = pending.get(tx);
+    if (list !== undefined) {
+      list.push(added);
+      return reference;
+    }
+    const first = [added];
+    pending.set(tx, first);
+    // All at the end: the chain of the replica is locked until the commit, and everybody here waits for it.
+    tx.beforeCommit(() => link(tx, keys, replica, first));
+    tx.afterCommit(() => keeper.noteEntries(first.length));
+    return reference;
+  }
+
+  return {
+    replica,
+    append,
+    appendAlone: (entry) => inTransaction(db, async (tx) => append(tx, entry)),
+    ...closing(keeper),
+  };
+}
+
+function closing({ checkpoint, checkpointIfDue, settled }: CheckpointKeeper) {
+  return {
+    checkpoint,
+    checkpointIfDue,
+    async close() {
+      await settled();
+      await checkpoint();
+    },
+  };
+}
+
+interface PendingEntry {
+  readonly entry: NewEntry;
+  readonly reference: string;
+  readonly at: string;
+}
+
+async function link(
+  tx: Transaction,
+  keys: StateKeys,
+  replica: string,
+  entries: readonly PendingEntry[],
+): Promise<void> {
+  const head = await lockHead(tx, keys, replica);
+  let { sequence, hash, seen_at: seenAt } = head;
+  const rows = entries.map(({ entry, reference, at }) => {
+    // Another transaction of this replica may have been faster with a later time.
+    seenAt = at > seenAt ? at : seenAt;
+    sequence += 1;
+    const row = entryRow(keys, entry, { replica, sequence, reference, at: seenAt, previous: hash });
+    hash = row.hash;
+    return row;
+  });
+  await tx.query.insertInto('record_entries').values(rows).execute();
+  await moveHead(tx, keys, { id: replica, sequence, hash, seen_at: seenAt });
+}
+
+/** Sixteen digits, drawn at random: nobody learns from one how many there are. */
+function newReference(random: RandomSource): string {
+  const digest = createHash('sha256').update(random(16)).digest();
+  const digits = (digest.readBigUInt64BE() % 10n ** 16n).toString().padStart(16, '0');
+  return digits.replace(/(....)(?=.)/g, '$1-');
+}
