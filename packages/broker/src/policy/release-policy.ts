@@ -13,6 +13,8 @@ export interface PolicyQuestion {
   /** The reference values that the guest fits, as `issuer/name`. */
   readonly references: readonly string[];
   readonly resource: ResourceName;
+  /** What serves the request, by Trustee's name: `resource` unless it is said. */
+  readonly plugin?: string | undefined;
   /** Machines, other than the guest's, that have had this resource already. */
   readonly otherMachines: number;
   /** Milliseconds since 1970. */
