@@ -1,4 +1,12 @@
 export * from './attestation/attestation-device.js';
+export {
+  connectKeyBroker,
+  type KeyBrokerClient,
+  type KeyBrokerOptions,
+} from './broker/broker-client.js';
+export type { ReportSource } from './broker/evidence.js';
+export { AttestationRefusedError, ReleaseRefusedError, ResourceAbsentError } from './broker/refusals.js';
+export type { ServerTrust } from './broker/server-trust.js';
 export * from './disk/luks.js';
 export { isStandInVolume, openStandInVolume, sealStandInVolume } from './disk/stand-in.js';
 export * from './disk/unlock.js';

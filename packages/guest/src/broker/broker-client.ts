@@ -1,0 +1,107 @@
+import {
+  flattenedJwe,
+  generateTeeKey,
+  openFlattenedJwe,
+  parseResourcePath,
+  type ResourcePath,
+  rcarResourcePath,
+  resourcePathText,
+  type TeeKeyKind,
+  type TeeKeyPair,
+} from '@vouchsafe/protocol';
+import { type Secret, UnavailableError } from '@vouchsafe/sev';
+import { attest, type BrokerSession } from './attestation.js';
+import { BrokerChannel, type BrokerChannelOptions } from './broker-channel.js';
+import type { ReportSource } from './evidence.js';
+import { ReleaseRefusedError, ResourceAbsentError } from './refusals.js';
+
+export interface KeyBrokerOptions extends BrokerChannelOptions {
+  /** What vouches for this guest. */
+  readonly device: ReportSource;
+  /** Kind of the guest's key: an EC key on P-256. */
+  readonly keyKind?: TeeKeyKind;
+  /** The init-data (TOML) that the guest was launched with and HOST_DATA binds. */
+  readonly initData?: string;
+  /** Thumbprints (RFC 7638, SHA-256, base64url) of the keys that the broker's tokens may be signed with. */
+  readonly tokenKeys?: readonly string[];
+  /** Milliseconds; only differences count. */
+  readonly now: () => number;
+}
+
+/** A key broker as a guest meets it. */
+export interface KeyBrokerClient {
+  /**
+   * Fetches a secret, after attesting if need be; a copy for the caller to zero. The answer is decrypted here, so that
+   * nobody on the way reads it; that it comes from the right broker is what the server's TLS certificate proves.
+   * @throws AttestationRefusedError, ReleaseRefusedError, ResourceAbsentError for what the broker says
+   * @throws UnavailableError when it cannot be asked, MalformedError when its answer cannot be read
+   */
+  getResource(path: ResourcePath): Promise<Secret>;
+  /**
+   * An attestation token that is good for a while, for other services. It is a bearer's: do not print it.
+   * @throws as {@link KeyBrokerClient.getResource}
+   */
+  token(): Promise<string>;
+}
+
+/** Attests anew this much before a session's end, in milliseconds, or at half its life. */
+const margin = 30_000;
+
+/**
+ * A client of the key broker at `address`. Nothing is sent before the first call. The guest's key is made once: a broker
+ * that counts releases knows the guest by it, so that an answer that was lost can be fetched again.
+ * @throws InvalidArgumentError for an address or pins that cannot be meant
+ */
+export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
+  const channel = new BrokerChannel(options);
+  const { keyKind, now } = options;
+  let key: Promise<TeeKeyPair> | undefined;
+  let session: Promise<BrokerSession> | undefined;
+
+  /** One attestation at a time, however many ask for secrets. */
+  function attestAnew(): Promise<BrokerSession> {
+    key ??= generateTeeKey(keyKind);
+    const started = key.then((pair) => attest(channel, pair, options));
+    session = started;
+    started.catch(() => {
+      if (session === started) session = undefined;
+    });
+    return started;
+  }
+
+  async function currentSession(): Promise<BrokerSession> {
+    const found = await (session ?? attestAnew());
+    const left = found.begun + found.lifetime - now();
+    const isFresh = left > Math.min(margin, found.lifetime / 2) && left <= found.lifetime;
+    return isFresh ? found : renewed(found);
+  }
+
+  /** The session that follows one that is over, which another call may have begun already. */
+  async function renewed(over: BrokerSession): Promise<BrokerSession> {
+    const other = await session?.catch(() => undefined);
+    return other === undefined || other === over ? attestAnew() : other;
+  }
+
+  async function getResource(path: ResourcePath): Promise<Secret> {
+    const name = resourcePathText(path);
+    parseResourcePath(name);
+    for (let used = await currentSession(), again = false; ; again = true) {
+      const { status, text } = await channel.send({
+        method: 'GET',
+        path: rcarResourcePath(path),
+        headers: { cookie: used.cookie },
+      });
+      if (status === 200) return openFlattenedJwe(flattenedJwe.parseText(text), used.key);
+      const { variant, detail } = channel.errorIn(status, text);
+      if (status === 404) throw new ResourceAbsentError(name);
+      if (status === 403 || variant === 'PolicyDeny') throw new ReleaseRefusedError(name, detail);
+      // With Trustee, 401 says of an absent secret and of a session that has ended alike that it is so.
+      if (status === 401 && variant === 'PluginInternalError') throw new ResourceAbsentError(name);
+      if (status !== 401 || again)
+        throw new UnavailableError('key broker', `${name}: status ${status}: ${detail}`);
+      used = await renewed(used);
+    }
+  }
+
+  return { getResource, token: async () => (await currentSession()).token };
+}
