@@ -6,7 +6,10 @@ import type { Tables } from '../state/tables.js';
 import { markRulesChanged } from './rules-edition.js';
 
 /** What the broker keeps under a name, version by version, and seals: release policies, expected launches, and issuers. */
-export type PolicyKind = ReleasePolicyKind | 'launch' | 'issuer';
+export type PolicyKind = ReleasePolicyKind | OtherKind;
+/** `attestation`: one of Trustee's attestation policies; `issuer`: keys that reference values are signed with. */
+type OtherKind = 'launch' | 'issuer' | 'attestation';
+const otherKinds: readonly PolicyKind[] = ['launch', 'issuer', 'attestation'];
 export type ReleasePolicyKind = 'cedar' | 'trustee' | 'compiled-rego';
 export const releasePolicyKinds: readonly ReleasePolicyKind[] = ['cedar', 'trustee', 'compiled-rego'];
 
@@ -154,7 +157,7 @@ export class PolicyStore {
 
   /** Release policies share their names, whatever language they are in; the other kinds have names of their own. */
   #digestOf(kind: PolicyKind, name: string): Uint8Array {
-    return this.#keys.digestOf(kind === 'launch' || kind === 'issuer' ? kind : 'policy', name);
+    return this.#keys.digestOf(otherKinds.includes(kind) ? kind : 'policy', name);
   }
 }
 

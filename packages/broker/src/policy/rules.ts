@@ -20,6 +20,8 @@ import { rulesEdition } from './rules-edition.js';
 export interface Rules {
   /** Every stored document of a trusted issuer. */
   readonly documents: readonly ReferenceDocument[];
+  /** Tokens rate a guest as Trustee's default attestation policy does, because somebody set that. */
+  readonly trusteeAttestationPolicy: boolean;
   /** The release policy of a resource: its own, or the default one where it names none. */
   policyOf(policyId: string | undefined): ReleasePolicy | undefined;
 }
@@ -93,6 +95,7 @@ export class RulesInForce {
     this.#loaded = {
       edition,
       documents,
+      trusteeAttestationPolicy: (await policies.list(query, ['attestation'])).length > 0,
       prepared,
       // A policy that a resource names and that is gone permits nothing: the default is not what its owner chose.
       policyOf: (id = defaultId) => (id === undefined ? undefined : versions.get(id)),
@@ -120,7 +123,8 @@ const keyOf = ({ id, version }: StoredPolicy) => `${id} ${version}`;
 /** A policy that was good when it was set, and cannot be used: it denies, and the record says why. */
 function unusable({ kind, name }: StoredPolicy, error: unknown): ReleasePolicy {
   if (!(error instanceof VouchsafeError)) throw error;
-  if (kind === 'launch' || kind === 'issuer') throw new InvalidArgumentError('policy', `${name} is none`);
+  if (kind !== 'cedar' && kind !== 'trustee' && kind !== 'compiled-rego')
+    throw new InvalidArgumentError('policy', `${name} is none`);
   const rule = 'policy.unusable';
   const denial = { rule, claim: 'policy', expected: 'a policy that can be asked', found: error.message };
   return {

@@ -27,38 +27,25 @@ export interface EarIssuer {
   readonly build: string;
 }
 
-export interface IssuedToken {
-  /** A compact JWS. */
-  readonly token: string;
-  /** Milliseconds since 1970, a whole second. */
-  readonly expiresAt: number;
-}
+/** The claims of a token, ready to be signed. */
+export type EarClaims = JWTPayload & { readonly exp: number };
 
 /**
- * Signs an EAR token: ES256, the key named by `kid`, the claims as in draft-ietf-rats-ear-04 with Trustee's members.
+ * The claims of an EAR token (draft-ietf-rats-ear-04) with Trustee's members.
  * @param times milliseconds since 1970; both are cut to whole seconds
  */
-export async function issueEarToken(
-  keys: KeyRing,
+export function earClaims(
   subject: EarSubject,
   issuer: EarIssuer,
   times: { readonly now: number; readonly expiresAt: number },
-): Promise<IssuedToken> {
-  const { kid, key } = await keys.signer();
-  const [iat, exp] = [Math.floor(times.now / 1000), Math.floor(times.expiresAt / 1000)];
-  const token = await new SignJWT(earClaims(subject, issuer))
-    .setProtectedHeader({ typ: 'JWT', alg: 'ES256', kid })
-    .setIssuedAt(iat)
-    .setNotBefore(iat)
-    .setExpirationTime(exp)
-    .sign(key);
-  return { token, expiresAt: exp * 1000 };
-}
-
-function earClaims(subject: EarSubject, issuer: EarIssuer): JWTPayload {
+): EarClaims {
   const { id, vector, policyId, root, annotatedEvidence, identifiers = {} } = subject;
+  const [iat, exp] = [Math.floor(times.now / 1000), Math.floor(times.expiresAt / 1000)];
   return {
     eat_profile: earProfile,
+    iat,
+    nbf: iat,
+    exp,
     iss: issuer.name,
     jti: id,
     'ear.verifier-id': { developer: issuer.developer, build: issuer.build },
@@ -73,6 +60,12 @@ function earClaims(subject: EarSubject, issuer: EarIssuer): JWTPayload {
       },
     },
   };
+}
+
+/** Signs a token: a compact JWS, ES256, the key named by `kid`. @throws UnavailableError without a signing key */
+export async function signEarToken(keys: Pick<KeyRing, 'signer'>, claims: EarClaims): Promise<string> {
+  const { kid, key } = await keys.signer();
+  return new SignJWT(claims).setProtectedHeader({ typ: 'JWT', alg: 'ES256', kid }).sign(key);
 }
 
 export interface VerifiedToken {

@@ -1,7 +1,7 @@
 import { openSecret, Secret, UnavailableError } from '@vouchsafe/sev';
 import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
-import { earProfile, issueEarToken, verifyEarToken } from './ear-token.js';
+import { earClaims, earProfile, signEarToken, verifyEarToken } from './ear-token.js';
 import { TokenRefusedError, tokenAppraisal } from './refused.js';
 import {
   createKeyRing,
@@ -55,8 +55,10 @@ async function broker(start = Date.UTC(2026, 10, 22)) {
   const ring = () => createKeyRing({ repository, wrapping, now: () => clock.now });
   const keys = ring();
   await keys.rotate(5 * minute);
-  const issue = (lifetime = 5 * minute, from = keys) =>
-    issueEarToken(from, subject, issuer, { now: clock.now, expiresAt: clock.now + lifetime });
+  const issue = async (lifetime = 5 * minute, from = keys) => {
+    const claims = earClaims(subject, issuer, { now: clock.now, expiresAt: clock.now + lifetime });
+    return { token: await signEarToken(from, claims), expiresAt: claims.exp * 1000 };
+  };
   const check = (token: string, from = keys) =>
     verifyEarToken(from, token, issuer, clock.now).then(
       () => 'accepted',
