@@ -83,6 +83,8 @@ export const attestationAnswer = message(
         /** `code` of the error, as the classes of errors have it. */
         code: textMember(64),
         message: textMember(1024),
+        /** STATUS of the firmware's response, where it was that which refused. */
+        status: unsignedMember(32).exactOptional(),
         hint: textMember(1024).exactOptional(),
       }),
     ],

@@ -1,0 +1,234 @@
+import { join } from 'node:path';
+import {
+  InvalidArgumentError,
+  openSecret,
+  parseCertificateTable,
+  parseSnpReport,
+  toHex,
+  UnavailableError,
+} from '@vouchsafe/sev';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { channelAttestationDevice } from '../snp/channel-device.js';
+import { openGuestChannel } from '../snp/guest-channel.js';
+import { ScriptedDriver } from '../testing/scripted-driver.js';
+import {
+  hostOf,
+  ScriptedFirmware,
+  type ScriptedGuest,
+  scriptedCertificateTable,
+} from '../testing/scripted-firmware.js';
+import { temporaryFolder } from '../testing/temporary.js';
+import { TsmModel } from '../testing/tsm-model.js';
+import { type AttestationDevice, type DerivedKeyRequest, RequestRefusedError } from './attestation-device.js';
+import { configfsTsmDevice } from './configfs-tsm.js';
+import { serveAttestationFolder } from './served-folder.js';
+import { serveAttestationSocket } from './served-socket.js';
+import { sevGuestDevice } from './sev-guest-device.js';
+import { socketAttestationDevice } from './socket-device.js';
+
+interface Backend {
+  readonly name: string;
+  readonly kind: AttestationDevice['kind'];
+  readonly hasKeys: boolean;
+  open(guest?: ScriptedGuest, table?: Uint8Array): Promise<AttestationDevice>;
+}
+
+function channelOf(guest?: ScriptedGuest, table?: Uint8Array) {
+  const firmware = new ScriptedFirmware(guest);
+  return openGuestChannel({ transport: hostOf(firmware, undefined, table), key: firmware.key(0), vmpck: 0 });
+}
+
+const software = (guest?: ScriptedGuest, table?: Uint8Array) =>
+  channelAttestationDevice(channelOf(guest, table));
+
+const backends: readonly Backend[] = [
+  { name: 'guest messages', kind: 'software', hasKeys: true, open: async (...of) => software(...of) },
+  {
+    name: 'configfs-tsm, as linux has it',
+    kind: 'configfs-tsm',
+    hasKeys: false,
+    open: async (...of) => configfsTsmDevice({ files: new TsmModel(software(...of)) }),
+  },
+  {
+    name: 'configfs-tsm, a served folder',
+    kind: 'configfs-tsm',
+    hasKeys: false,
+    async open(...of) {
+      const folder = join(temporaryFolder(), 'report');
+      const served = await serveAttestationFolder(software(...of), folder);
+      onTestFinished(() => served.close());
+      return configfsTsmDevice({ folder });
+    },
+  },
+  {
+    name: 'the sev-guest driver',
+    kind: 'sev-guest',
+    hasKeys: true,
+    open: async (...of) => sevGuestDevice({ open: async () => new ScriptedDriver(channelOf(...of)) }),
+  },
+  {
+    name: 'a socket',
+    kind: 'socket',
+    hasKeys: true,
+    async open(...of) {
+      const path = join(temporaryFolder(), 'device.socket');
+      const served = await serveAttestationSocket(software(...of), path);
+      onTestFinished(() => served.close());
+      return socketAttestationDevice({ path });
+    },
+  },
+];
+
+const reportData = Uint8Array.from({ length: 64 }, (_, i) => 255 - i);
+const keyRequest: DerivedKeyRequest = { root: 'VEK', fields: { measurement: true } };
+
+async function opened(
+  backend: Backend,
+  guest?: ScriptedGuest,
+  table?: Uint8Array,
+): Promise<AttestationDevice> {
+  const device = await backend.open(guest, table);
+  onTestFinished(() => device.close());
+  return device;
+}
+
+async function keyOf(device: AttestationDevice, request: DerivedKeyRequest): Promise<string> {
+  const key = await device.deriveKey(request);
+  try {
+    return toHex(openSecret(key));
+  } finally {
+    key.zero();
+  }
+}
+
+describe.each(backends.map((backend) => [backend.name, backend] as const))(
+  'reports from %s',
+  (_name, backend) => {
+    it('carry the data, the caller’s level, and the host’s certificates', async () => {
+      const device = await opened(backend);
+      expect(device.kind).toBe(backend.kind);
+      const { report, certificateTable = new Uint8Array() } = await device.report({ reportData });
+      expect(report.length).toBe(1184);
+      expect(parseSnpReport(report)).toMatchObject({ reportData, vmpl: 0 });
+      expect(certificateTable).toEqual(scriptedCertificateTable);
+      expect(parseCertificateTable(certificateTable).map(({ kind }) => kind)).toEqual(['ARK', 'ASK', 'VCEK']);
+    });
+
+    it('come without certificates where the host gives none', async () => {
+      const device = await opened(backend, undefined, new Uint8Array());
+      const evidence = await device.report({ reportData });
+      expect(Object.keys(evidence)).toEqual(['report']);
+    });
+
+    it('name the level that is asked for', async () => {
+      const device = await opened(backend);
+      for (const vmpl of [0, 3]) {
+        const { report } = await device.report({ reportData, vmpl });
+        expect(parseSnpReport(report).vmpl).toBe(vmpl);
+      }
+    });
+
+    it('asked for at the same time are not mixed up', async () => {
+      const device = await opened(backend);
+      const data = [1, 2, 3].map((seed) => new Uint8Array(64).fill(seed));
+      const made = await Promise.all(data.map((each) => device.report({ reportData: each })));
+      expect(made.map(({ report }) => parseSnpReport(report).reportData)).toEqual(data);
+    });
+
+    it.each<[string, { reportData: Uint8Array; vmpl?: number }]>([
+      ['too little data', { reportData: new Uint8Array(63) }],
+      ['too much data', { reportData: new Uint8Array(65) }],
+      ['a level that does not exist', { reportData, vmpl: 4 }],
+      ['a level between two', { reportData, vmpl: 0.5 }],
+    ])('are not asked for with %s', async (_what, request) => {
+      const device = await opened(backend);
+      await expect(device.report(request)).rejects.toThrow(InvalidArgumentError);
+      await device.report({ reportData });
+    });
+
+    it('end with the device', async () => {
+      const device = await opened(backend);
+      await device.report({ reportData });
+      await device.close();
+      await device.close();
+      await expect(device.report({ reportData })).rejects.toThrow(UnavailableError);
+    });
+  },
+);
+
+const withKeys = backends.filter(({ hasKeys }) => hasKeys).map((backend) => [backend.name, backend] as const);
+const withoutKeys = backends
+  .filter(({ hasKeys }) => !hasKeys)
+  .map((backend) => [backend.name, backend] as const);
+
+describe.each(withKeys)('derived keys from %s', (_name, backend) => {
+  it('are the same for the same request, and others for others', async () => {
+    const device = await opened(backend);
+    const keys = [
+      await keyOf(device, keyRequest),
+      await keyOf(device, { ...keyRequest, vmpl: 1 }),
+      await keyOf(device, { ...keyRequest, root: 'VMRK' }),
+      await keyOf(device, { ...keyRequest, fields: {} }),
+      await keyOf(device, { ...keyRequest, fields: { measurement: true, guestSvn: true }, guestSvn: 2 }),
+      await keyOf(device, { ...keyRequest, fields: { measurement: true, guestSvn: true }, guestSvn: 3 }),
+      await keyOf(device, {
+        ...keyRequest,
+        fields: { tcbVersion: true },
+        tcbVersion: 0xd918_0000_0000_0004n,
+      }),
+      await keyOf(device, { ...keyRequest, fields: { tcbVersion: true }, tcbVersion: 4n }),
+    ];
+    expect(new Set(keys).size).toBe(keys.length);
+    expect(await keyOf(device, { ...keyRequest, keySelection: 'VLEK-or-VCEK', vmpl: 0 })).toBe(keys[0]);
+  });
+
+  it('are the same through every backend that has keys', async () => {
+    expect(await keyOf(await opened(backend), keyRequest)).toBe(await keyOf(software(), keyRequest));
+  });
+
+  it('are others for another guest, and on another chip', async () => {
+    const [same, guest, chip] = await Promise.all(
+      [{}, { measurement: new Uint8Array(48) }, { chip: 2 }].map(async (each) =>
+        keyOf(await opened(backend, each), keyRequest),
+      ),
+    );
+    expect(new Set([same, guest, chip]).size).toBe(3);
+  });
+
+  it.each<[string, Partial<DerivedKeyRequest>, number]>([
+    ['a security version above the guest’s', { guestSvn: 4 }, 0x16],
+    ['a TCB version above the committed one', { tcbVersion: 0xda18_0000_0000_0004n }, 0x16],
+    ['a VLEK that is not loaded', { keySelection: 'VLEK' }, 0x27],
+  ])('are refused by the firmware for %s', async (_what, change, status) => {
+    const device = await opened(backend);
+    const refusal = device.deriveKey({ ...keyRequest, ...change });
+    await expect(refusal).rejects.toThrow(RequestRefusedError);
+    await expect(refusal).rejects.toMatchObject({ status });
+    // The exchange took place: the device goes on.
+    await keyOf(device, keyRequest);
+  });
+
+  it.each<[string, Partial<DerivedKeyRequest>]>([
+    ['a level that does not exist', { vmpl: -1 }],
+    ['a security version that is too big', { guestSvn: 2 ** 32 }],
+    ['a TCB version that is too big', { tcbVersion: 1n << 64n }],
+    ['a negative vector', { launchMitigationVector: -1n }],
+  ])('are not asked for with %s', async (_what, change) => {
+    const device = await opened(backend);
+    await expect(device.deriveKey({ ...keyRequest, ...change })).rejects.toThrow(InvalidArgumentError);
+  });
+
+  it('end with the device', async () => {
+    const device = await opened(backend);
+    await device.close();
+    await expect(device.deriveKey(keyRequest)).rejects.toThrow(UnavailableError);
+  });
+});
+
+it.each(withoutKeys)('%s has no keys, and says where there are', async (_name, backend) => {
+  const device = await opened(backend);
+  await expect(device.deriveKey(keyRequest)).rejects.toMatchObject({
+    code: 'unavailable',
+    hint: expect.stringContaining('/dev/sev-guest'),
+  });
+});
