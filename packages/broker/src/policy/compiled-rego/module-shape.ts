@@ -33,7 +33,6 @@ export function memoryPagesOf(module: Uint8Array): number {
       const section = reader.byte();
       const end = reader.number() + reader.at;
       if (section === sections.memory && reader.number() > 0) refuse('a memory of its own');
-      if (section === sections.start) refuse('code that runs by itself');
       if (section === sections.import) pages = importedPages(reader);
       reader.moveTo(end);
     }
@@ -44,7 +43,7 @@ export function memoryPagesOf(module: Uint8Array): number {
   return pages ?? refuse('a module that imports no memory');
 }
 
-const sections = { import: 2, memory: 5, start: 8 } as const;
+const sections = { import: 2, memory: 5 } as const;
 
 /** WebAssembly core specification, 5.5.5: module, name, kind, and what belongs to the kind. */
 function importedPages(reader: WasmReader): number | undefined {
