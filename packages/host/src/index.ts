@@ -20,6 +20,7 @@ export {
   writeOwnerKey,
 } from './platform/ownership.js';
 export type { Platform, PlatformInformation } from './platform/platform.js';
+export type { SnpPlatform, SnpPlatformInformation, SnpReportSettings } from './platform/snp-platform.js';
 export { softwarePlatform } from './platform/software.js';
 export { type ConnectQmpOptions, connectQmp, type ExecuteOptions, type QmpClient } from './qmp/client.js';
 export { QmpError } from './qmp/errors.js';
@@ -39,3 +40,5 @@ export {
   type ServeVirtualMachineOptions,
   serveVirtualMachine,
 } from './qmp/serve-vm.js';
+export { initialiseSnpWhenNeeded } from './snp/initialise.js';
+export type { SoftwareSnpMachine } from './snp/software-machine.js';

@@ -1,12 +1,13 @@
 import { GuestFault, type GuestProgram, type GuestView } from '@vouchsafe/firmware/guest-view';
 import { equalBytes, parseFirmwareFooter, VouchsafeError } from '@vouchsafe/sev';
+import type { AttestationDevice } from '../attestation/attestation-device.js';
 import { openMemorySecretStore } from '../secrets/memory-store.js';
 import type { SecretStore } from '../secrets/secret-store.js';
 import { isMemoryTaken } from '../snp/guest-pages.js';
 import { openBootDevice } from './boot-device.js';
 import { buildGuestFirmware } from './image.js';
 import { fetchMeasuredFiles, type MeasuredFiles } from './measured-boot.js';
-import { bootSnp } from './snp-boot.js';
+import { bootSnp, type SnpServices } from './snp-boot.js';
 
 /** What an init program finds when the firmware hands over. */
 export interface BootedGuest {
@@ -19,6 +20,10 @@ export interface BootedGuest {
   openSecrets(): Promise<SecretStore>;
   /** Prints a line on the console. The host reads it. */
   print(line: string): Promise<void>;
+  /** Under SEV-SNP: reports and keys, at privilege level 0. */
+  readonly attestation?: AttestationDevice;
+  /** Under SEV-SNP: what besides. */
+  readonly snp?: SnpServices;
 }
 
 /** Stands for the kernel and all that it starts. When it resolves, the guest tells the host that it is up, and halts. */
@@ -63,6 +68,7 @@ export function guestFirmwareProgram(options: GuestFirmwareOptions): GuestProgra
       ...(files === undefined ? {} : { files }),
       openSecrets: () => openMemorySecretStore(view),
       print,
+      ...(snp === undefined ? {} : { attestation: snp.attestation, snp: snp.services }),
     });
     await device.done();
   }

@@ -8,7 +8,7 @@ import { type Mailbox, withMailbox } from '../platform/mailbox.js';
  * take 1 to EDX - 1, others EDX to ECX). One that another guest had is flushed before it is used again.
  * @throws UnavailableError when all are in use
  */
-export async function activate(
+export function activate(
   machine: HostMachine,
   mailbox: Mailbox,
   handle: number,
@@ -16,40 +16,52 @@ export async function activate(
 ): Promise<number> {
   const { minimumSevAsid, maximumAsid } = machine.capabilities;
   const [first, last] = mode === 'sev-es' ? [1, minimumSevAsid - 1] : [minimumSevAsid, maximumAsid];
-  for (let asid = Math.max(1, first); asid <= last; asid++) {
-    if (await activateOne(machine, mailbox, handle, asid)) return asid;
+  return takeFirstAsid(machine, {
+    first: Math.max(1, first),
+    last,
+    kind: mode,
+    activate: (asid) => mailbox.run('ACTIVATE', activateBuffer.build({ handle, asid })),
+    flush: () => flush(machine, mailbox),
+  });
+}
+
+export interface AsidRequest {
+  readonly first: number;
+  readonly last: number;
+  /** Of guests, for the error. */
+  readonly kind: string;
+  /** @throws FirmwareCommandError as the firmware answers */
+  activate(asid: number): Promise<unknown>;
+  /** Makes ids that guests had usable again. */
+  flush(): Promise<void>;
+}
+
+/** Tries one id after the other. @throws UnavailableError when all are in use */
+export async function takeFirstAsid(machine: HostMachine, request: AsidRequest): Promise<number> {
+  const { first, last, kind } = request;
+  for (let asid = first; asid <= last; asid++) {
+    let outcome = await tryActivate(request, asid);
+    if (outcome === 'dirty') {
+      await alone(machine, request.flush);
+      outcome = await tryActivate(request, asid);
+    }
+    if (outcome === 'active') return asid;
   }
   throw new UnavailableError(
     'address space id',
-    `all of ${first} to ${last} are in use by other ${mode} guests`,
+    `all of ${first} to ${last} are in use by other ${kind} guests`,
     {
       hint: 'stop a guest, or set another minimum for guests without SEV-ES in the BIOS',
     },
   );
 }
 
-/** @returns false when another guest has the id */
-async function activateOne(
-  machine: HostMachine,
-  mailbox: Mailbox,
-  handle: number,
-  asid: number,
-): Promise<boolean> {
-  let outcome = await tryActivate(mailbox, handle, asid);
-  if (outcome === 'dirty') {
-    await alone(machine, () => flush(machine, mailbox));
-    outcome = await tryActivate(mailbox, handle, asid);
-  }
-  return outcome === 'active';
-}
-
 async function tryActivate(
-  mailbox: Mailbox,
-  handle: number,
+  { activate: activateOne }: AsidRequest,
   asid: number,
 ): Promise<'active' | 'owned' | 'dirty'> {
   try {
-    await mailbox.run('ACTIVATE', activateBuffer.build({ handle, asid }));
+    await activateOne(asid);
     return 'active';
   } catch (error) {
     if (!(error instanceof FirmwareCommandError)) throw error;

@@ -18,10 +18,16 @@ const fourGibibytes = 0x1_0000_0000;
 
 /**
  * Memory from guest address 0, and the firmware's image below 4 GiB, where a processor begins.
+ * @param alignment of the memory in the host's: where it is that of a larger page, such pages can be used
  * @throws UnavailableError when the host has not as much
  */
-export function createGuestMemory(machine: HostMachine, size: number, firmwareSize: number): GuestMemory {
-  const ram = allocateHostMemory(machine, size);
+export function createGuestMemory(
+  machine: HostMachine,
+  size: number,
+  firmwareSize: number,
+  alignment?: number,
+): GuestMemory {
+  const ram = allocateHostMemory(machine, size, alignment);
   const flash = allocateFlash();
   const nestedPages = [
     { guestAddress: 0, systemAddress: ram.address, length: ram.length },

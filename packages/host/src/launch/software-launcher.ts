@@ -22,11 +22,19 @@ import {
 } from '@vouchsafe/sev';
 import { allocateHostMemory } from '../platform/host-memory.js';
 import { initialiseWhenNeeded, readPlatformStatus, withMailbox } from '../platform/mailbox.js';
+import { launchSnp } from '../snp/launch.js';
+import type { SoftwareSnpMachine } from '../snp/software-machine.js';
 import { undoList } from '../undo-list.js';
 import { activate, deactivate } from './address-space-ids.js';
 import { requireLaunchable } from './configuration.js';
 import { createGuestMemory, firmwareAddress, type GuestMemory } from './guest-memory.js';
-import type { LaunchConfiguration, Launcher, SevInformation } from './launcher.js';
+import type {
+  LaunchConfiguration,
+  Launcher,
+  SevInformation,
+  SnpLaunchConfiguration,
+  SnpLauncher,
+} from './launcher.js';
 import { type SoftwareVirtualMachine, softwareVirtualMachine } from './software-virtual-machine.js';
 
 /**
@@ -34,9 +42,10 @@ import { type SoftwareVirtualMachine, softwareVirtualMachine } from './software-
  * the software machine. What is measured, and in which order, is what QEMU does.
  */
 
-export interface SoftwareLauncher extends Launcher {
+export interface SoftwareLauncher extends Launcher, SnpLauncher {
   readonly backend: 'software';
   launch(configuration: LaunchConfiguration): Promise<SoftwareVirtualMachine>;
+  launchSnp(configuration: SnpLaunchConfiguration): Promise<SoftwareSnpMachine>;
 }
 
 const measurementSize = 48;
@@ -46,6 +55,7 @@ export function softwareLauncher(machine: HostMachine): SoftwareLauncher {
   return {
     backend: 'software',
     launch: async (configuration) => launch(machine, requireLaunchable(configuration)),
+    launchSnp: (configuration) => launchSnp(machine, configuration),
   };
 }
 

@@ -1,8 +1,9 @@
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
-import { UnavailableError } from '@vouchsafe/sev';
+import { bootCpuEntry } from './boot-cpu.js';
 import { bootDevice } from './boot-device.js';
 import type { GuestMemory } from './guest-memory.js';
-import type { ConfidentialMachine, LaunchConfiguration, MachineEvent, RunState } from './launcher.js';
+import type { ConfidentialMachine, LaunchConfiguration } from './launcher.js';
+import { machineEvents, runControl } from './run-control.js';
 import { virtualCpu } from './virtual-cpu.js';
 
 /** A guest of the software machine, with what its host knows of it besides. */
@@ -31,88 +32,30 @@ export interface LaunchedGuest
 /** Runs a launched guest: LAUNCH_FINISH at the first resume, then the loop of VMRUN until it ends. */
 export function softwareVirtualMachine(guest: LaunchedGuest): SoftwareVirtualMachine {
   const { machine, memory, handle, asid, vmsaAddresses, directBoot, measurement } = guest;
-  const listeners = new Set<(event: MachineEvent) => void>();
-  let status: RunState = 'prelaunch';
-  let finished: Promise<void> | undefined;
-  let released: Promise<void> | undefined;
-  const hasEnded = () => status === 'shutdown';
-
-  const emit = (event: MachineEvent) => {
-    for (const listener of listeners) listener(event);
-  };
+  const events = machineEvents();
   const device = bootDevice({
     machine,
     memory,
     directBoot,
-    onLine: (line) => emit({ type: 'console', line }),
-    onBooted: () => emit({ type: 'booted' }),
+    onLine: (line) => events.emit({ type: 'console', line }),
+    onBooted: () => events.emit({ type: 'booted' }),
   });
   const [vmsaAddress] = vmsaAddresses;
-  const cpu = virtualCpu({
-    machine,
-    memory,
-    device,
-    asid,
-    ...(vmsaAddress === undefined ? {} : { vmsaAddress }),
-    onEnd({ ended, detail }) {
-      status = 'shutdown';
-      emit({ type: 'ended', reason: ended, detail });
-    },
-  });
-
-  async function requirePresent(): Promise<void> {
-    if (released !== undefined) throw new UnavailableError('virtual machine', 'it has been quit');
-  }
-
-  async function requireRunnable(): Promise<void> {
-    await requirePresent();
-    if (hasEnded()) {
-      throw new UnavailableError('virtual machine', 'its guest has ended', {
-        hint: 'quit it and launch a new one',
-      });
-    }
-  }
+  const boot = { machine, memory, device, asid, ...(vmsaAddress === undefined ? {} : { vmsaAddress }) };
+  const cpu = virtualCpu({ enter: bootCpuEntry(boot), onEnd: events.end });
+  const { finish, release } = guest;
+  const control = runControl(events, { cpu, finish, release });
+  const { whilePresent } = control;
 
   return {
+    ...control.machine,
     handle,
     asid,
     memory,
     vmsaAddresses,
-    status: async () => status,
-    information: () => requirePresent().then(guest.information),
-    launchMeasurement: () => requirePresent().then(() => measurement.slice()),
-    injectSecret: (packet) => requirePresent().then(() => guest.injectSecret(packet)),
-    attestationReport: (mnonce) => requirePresent().then(() => guest.attestationReport(mnonce)),
-    async resume() {
-      await requireRunnable();
-      finished ??= guest.finish();
-      await finished;
-      if (status === 'running') return;
-      status = 'running';
-      emit({ type: 'resumed' });
-      cpu.start();
-    },
-    async pause() {
-      await requireRunnable();
-      if (status !== 'running') return;
-      await cpu.stop();
-      if (hasEnded()) return;
-      status = 'paused';
-      emit({ type: 'paused' });
-    },
-    async quit() {
-      if (released === undefined) {
-        cpu.abandon();
-        const wasOver = hasEnded();
-        status = 'shutdown';
-        released = guest.release();
-        if (!wasOver) emit({ type: 'ended', reason: 'quit' });
-      }
-      await released;
-    },
-    onEvent(listener) {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
+    information: () => whilePresent(guest.information),
+    launchMeasurement: () => whilePresent(async () => measurement.slice()),
+    injectSecret: (packet) => whilePresent(() => guest.injectSecret(packet)),
+    attestationReport: (mnonce) => whilePresent(() => guest.attestationReport(mnonce)),
   };
 }

@@ -1,10 +1,6 @@
-import type { HostMachine, SaveArea, VirtualMachineControl } from '@vouchsafe/firmware/mailbox';
-import { bootDevicePort } from '@vouchsafe/protocol';
-import type { BootDevice } from './boot-device.js';
-import type { GuestMemory } from './guest-memory.js';
-import { type Served, serveVmgexit } from './vmgexit.js';
+import type { Served } from './vmgexit.js';
 
-/** The boot vCPU of one guest, as its hypervisor runs it: VMRUN, serve the exit, VMRUN again. */
+/** A vCPU of one guest, as its hypervisor runs it: VMRUN, serve the exit, VMRUN again. */
 export interface VirtualCpu {
   /** Lets it run; does nothing when it runs or has ended. */
   start(): void;
@@ -15,49 +11,21 @@ export interface VirtualCpu {
 }
 
 export interface VirtualCpuOptions {
-  readonly machine: HostMachine;
-  readonly memory: GuestMemory;
-  readonly device: BootDevice;
-  readonly asid: number;
-  /** SEV-ES: system physical address of its VMSA. */
-  readonly vmsaAddress?: number;
+  /** One VMRUN. @returns what serves its exit */
+  enter(): Promise<() => Promise<Served> | Served>;
   onEnd(end: Extract<Served, object>): void;
 }
 
-export function virtualCpu(options: VirtualCpuOptions): VirtualCpu {
-  const { machine, memory, device, asid, vmsaAddress, onEnd } = options;
+export function virtualCpu({ enter, onEnd }: VirtualCpuOptions): VirtualCpu {
   let wanted = false;
   let abandoned = false;
   let ended = false;
   let halted = false;
   let running: Promise<void> | undefined;
-  let saveArea: SaveArea | undefined;
 
   async function runOnce(): Promise<Served> {
-    const control: VirtualMachineControl = {
-      asid,
-      nestedPages: memory.nestedPages,
-      ...(vmsaAddress === undefined ? {} : { vmsaAddress }),
-      ...(saveArea === undefined ? {} : { saveArea }),
-    };
-    const exit = await machine.enter(control);
-    if (abandoned) return 'halted';
-    switch (exit.reason) {
-      case 'vmgexit':
-        return serveVmgexit(machine, memory, device, exit.ghcbGuestAddress);
-      case 'ioio':
-        saveArea = exit.saveArea;
-        if (exit.port === bootDevicePort) await device.serve(exit.value);
-        return 'enter-again';
-      case 'hlt':
-        return 'halted';
-      case 'shutdown':
-        return { ended: 'shutdown', detail: 'triple fault' };
-      case 'npf':
-        return { ended: 'fault', detail: `no memory at guest address 0x${exit.guestAddress.toString(16)}` };
-      case 'invalid':
-        return { ended: 'fault', detail: exit.detail };
-    }
+    const serve = await enter();
+    return abandoned ? 'halted' : serve();
   }
 
   /** A halted vCPU waits for an interrupt, and this machine has none: it stays where it is, and counts as running. */

@@ -17,16 +17,22 @@ const inUse = new WeakMap<HostMachine, HostAllocation[]>();
 /**
  * Takes physical memory of the machine, page-aligned, not cleared. As one kernel runs on a machine, one process may
  * allocate on it. Page 0 and the trusted memory region are never given out.
+ * @param alignment of the first byte; a multiple of 4096
  * @throws UnavailableError when there is no room
  */
-export function allocateHostMemory(machine: HostMachine, length: number): HostAllocation {
+export function allocateHostMemory(
+  machine: HostMachine,
+  length: number,
+  alignment: number = pageSize,
+): HostAllocation {
   const taken = inUse.get(machine) ?? [];
   inUse.set(machine, taken);
   const room = Math.max(pageSize, Math.ceil(length / pageSize) * pageSize);
-  let address = pageSize;
+  let address = alignment;
   let at = 0;
   for (; at < taken.length && taken[at]!.address - address < room; at++) {
-    address = taken[at]!.address + taken[at]!.length;
+    const end = taken[at]!.address + taken[at]!.length;
+    address = Math.ceil(end / alignment) * alignment;
   }
   if (address + room > trustedMemoryAddress(machine)) {
     throw new UnavailableError('host memory', `the machine has no ${length} bytes free in one piece`, {

@@ -2,7 +2,9 @@ import { named, structure, u32, u64 } from '@vouchsafe/sev';
 
 /**
  * What `/dev/sev` and a program say to each other: linux include/uapi/linux/psp-sev.h. All structures are packed.
- * PLATFORM_STATUS is copied out in the firmware's own 12 bytes, which `@vouchsafe/sev` declares as `platformStatus`.
+ * Where the kernel has the firmware's own structures, `@vouchsafe/sev` declares them: PLATFORM_STATUS (12 bytes),
+ * SNP_PLATFORM_STATUS (32 bytes), SNP_SET_CONFIG (64 bytes), and SNP_VLEK_LOAD (16 bytes) but for its address, which is
+ * one of the process.
  */
 
 const source = 'linux include/uapi/linux/psp-sev.h';
@@ -17,6 +19,10 @@ export const sevDeviceCommands = {
   PDH_CERT_EXPORT: 5,
   PEK_CERT_IMPORT: 6,
   GET_ID2: 8,
+  SNP_PLATFORM_STATUS: 9,
+  SNP_COMMIT: 10,
+  SNP_SET_CONFIG: 11,
+  SNP_VLEK_LOAD: 12,
 } as const;
 
 export type SevDeviceCommand = keyof typeof sevDeviceCommands;

@@ -1,4 +1,10 @@
-import { platformStatus, UnavailableError, VouchsafeError } from '@vouchsafe/sev';
+import {
+  platformStatus,
+  snpPlatformStatus,
+  snpVlekLoadBuffer,
+  UnavailableError,
+  VouchsafeError,
+} from '@vouchsafe/sev';
 import { FirmwareCommandError } from './firmware-error.js';
 import {
   firmwareNotCalled,
@@ -24,6 +30,7 @@ import {
   guestsAreRunning,
   platformInformation,
 } from './platform-information.js';
+import { requireHashstick, snpConfig, snpPlatformInformation } from './snp-platform.js';
 
 export interface LinuxPlatformOptions {
   readonly open?: OpenIoctlDevice;
@@ -110,6 +117,30 @@ export function linuxPlatform(
     rotate: () => plain('PDH_GEN'),
     regenerate: () => plain('PEK_GEN'),
     reset: () => plain('FACTORY_RESET'),
+
+    snp: {
+      status: () =>
+        withDevice(async ({ place, issue }) => {
+          const data = place(new Uint8Array(snpPlatformStatus.size));
+          await issue('SNP_PLATFORM_STATUS', data);
+          return snpPlatformInformation(data.bytes);
+        }),
+
+      configure: async (settings) => {
+        const config = snpConfig(settings);
+        await withDevice(({ place, issue }) => issue('SNP_SET_CONFIG', place(config)));
+      },
+
+      commit: () => plain('SNP_COMMIT'),
+
+      loadVlek: async (hashstick) => {
+        requireHashstick(hashstick);
+        await withDevice(async ({ place, issue }) => {
+          const hashstickAddress = place(hashstick).address;
+          await issue('SNP_VLEK_LOAD', place(snpVlekLoadBuffer.build({ hashstickAddress })));
+        });
+      },
+    },
   };
 }
 
@@ -132,6 +163,7 @@ async function issue(
   const name = specificationNames[command] ?? command;
   if (error !== 0 && error !== firmwareNotCalled) throw new FirmwareCommandError(name, error);
   if (errno === 'EBUSY' && command === 'FACTORY_RESET') throw guestsAreRunning();
+  if (errno === 'EINVAL' && name.startsWith('SNP_')) throw new UnavailableError(path, ...withoutSnp(name));
   const [problem, hint] = refusals[errno] ?? [
     `failed with ${errno}`,
     'look for lines of ccp in the kernel log (dmesg)',
@@ -143,7 +175,16 @@ async function issue(
 const specificationNames: Partial<Record<SevDeviceCommand, string>> = {
   FACTORY_RESET: 'PLATFORM_RESET',
   GET_ID2: 'GET_ID',
+  SNP_SET_CONFIG: 'SNP_CONFIG',
 };
+
+const withoutSnp = (command: string) =>
+  [
+    `${command} needs SEV-SNP, which is not initialised here`,
+    {
+      hint: 'use Linux 6.11 or later on EPYC of the third generation or later, with SEV-SNP switched on in the BIOS and kvm_amd loaded with sev_snp=1',
+    },
+  ] as const;
 
 /** What the kernel means by an errno when the firmware was not asked, and what to do. */
 const refusals: Readonly<Record<string, readonly [problem: string, hint: string]>> = {

@@ -3,7 +3,9 @@ import {
   initBuffer,
   platformStatus,
   type SevCommandName,
+  type SnpCommandName,
   sevCommands,
+  snpCommands,
   statusCodes,
   trustedMemorySize,
 } from '@vouchsafe/sev';
@@ -26,8 +28,10 @@ export interface Mailbox {
    * Runs one command and gives its buffer back as the firmware left it.
    * @throws FirmwareCommandError for every status but SUCCESS
    */
-  run(command: SevCommandName, buffer?: Uint8Array): Promise<Uint8Array>;
+  run(command: SevCommandName | SnpCommandName, buffer?: Uint8Array): Promise<Uint8Array>;
 }
+
+const commandIds = { ...sevCommands, ...snpCommands };
 
 /** Drives the processor's mailbox for one piece of work; what the work placed in memory is wiped and freed behind it. */
 export async function withMailbox<T>(
@@ -53,9 +57,9 @@ export async function withMailbox<T>(
     };
   }
 
-  async function run(command: SevCommandName, buffer?: Uint8Array): Promise<Uint8Array> {
+  async function run(command: SevCommandName | SnpCommandName, buffer?: Uint8Array): Promise<Uint8Array> {
     const placed = buffer === undefined ? undefined : await place(buffer);
-    const status = await machine.submit(sevCommands[command], Number(placed?.address ?? 0n));
+    const status = await machine.submit(commandIds[command], Number(placed?.address ?? 0n));
     if (status !== statusCodes.SUCCESS) throw new FirmwareCommandError(command, status);
     return placed === undefined ? new Uint8Array() : placed.read();
   }

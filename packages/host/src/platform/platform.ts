@@ -1,3 +1,5 @@
+import type { SnpPlatform } from './snp-platform.js';
+
 /** Manages the host's secure processor: what /dev/sev offers, on a real host or over the software machine. */
 export interface Platform {
   readonly backend: 'linux' | 'software';
@@ -16,6 +18,7 @@ export interface Platform {
   regenerate(): Promise<void>;
   /** Factory reset (PLATFORM_RESET): new identity, self-owned. */
   reset(): Promise<void>;
+  readonly snp: SnpPlatform;
 }
 
 export interface PlatformInformation {

@@ -15,6 +15,7 @@ import {
   guestsAreRunning,
   platformInformation,
 } from './platform-information.js';
+import { softwareSnpPlatform } from './snp-software.js';
 
 /**
  * The secure processor of a software machine. This does for it what the kernel's ccp driver does for a real one:
@@ -83,5 +84,7 @@ export function softwarePlatform(machine: HostMachine): Platform {
         if (state === 'INIT') await mailbox.run('SHUTDOWN');
         await mailbox.run('PLATFORM_RESET');
       }),
+
+    snp: softwareSnpPlatform(machine),
   };
 }

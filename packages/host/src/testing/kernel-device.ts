@@ -6,6 +6,12 @@ import {
   pekCsrBuffer,
   platformStatus,
   type SevCommandName,
+  snpCommitBuffer,
+  snpConfigBuffer,
+  snpPlatformStatus,
+  snpVlekLoadBuffer,
+  UnavailableError,
+  vlekHashstick,
 } from '@vouchsafe/sev';
 import { FirmwareCommandError } from '../platform/firmware-error.js';
 import {
@@ -20,6 +26,8 @@ import {
 } from '../platform/linux-abi.js';
 import type { OpenIoctlDevice } from '../platform/linux-device.js';
 import { initialiseWhenNeeded, type Mailbox, readPlatformStatus, withMailbox } from '../platform/mailbox.js';
+import { softwareSnpPlatform } from '../platform/snp-software.js';
+import { initialiseSnpWhenNeeded, readSnpPlatformStatus } from '../snp/initialise.js';
 import { processMemory } from './scripted-device.js';
 
 /** What the kernel answers without asking the firmware. */
@@ -92,7 +100,38 @@ export function kernelDevice(machine: HostMachine, { writable = true }: { writab
       if (state === 'INIT') await mailbox.run('SHUTDOWN');
       await mailbox.run('PLATFORM_RESET');
     },
+    async SNP_PLATFORM_STATUS(data) {
+      await initialiseSnp();
+      memory.at(data, snpPlatformStatus.size).set(await readSnpPlatformStatus(machine));
+    },
+    async SNP_COMMIT(_data, { run }) {
+      await initialiseSnp();
+      await run('SNP_COMMIT', snpCommitBuffer.build({}));
+    },
+    async SNP_SET_CONFIG(data, { run }) {
+      await initialiseSnp();
+      requireWritable();
+      await run('SNP_CONFIG', copyIn(data, snpConfigBuffer.size));
+    },
+    async SNP_VLEK_LOAD(data, { place, run }) {
+      await initialiseSnp();
+      requireWritable();
+      const given = snpVlekLoadBuffer.parse(copyIn(data, snpVlekLoadBuffer.size));
+      if (given.length !== snpVlekLoadBuffer.size) throw new KernelRefusal('EINVAL');
+      const blob = await place(copyIn(given.hashstickAddress, vlekHashstick.size));
+      await run('SNP_VLEK_LOAD', snpVlekLoadBuffer.build({ ...given, hashstickAddress: blob.address }));
+    },
   };
+
+  /** The kernel does this when it loads; where there is no SEV-SNP, its commands are EINVAL. */
+  async function initialiseSnp(): Promise<void> {
+    await softwareSnpPlatform(machine)
+      .status()
+      .catch((error: unknown) => {
+        throw error instanceof UnavailableError ? new KernelRefusal('EINVAL') : error;
+      });
+    await initialiseSnpWhenNeeded(machine);
+  }
 
   async function generate(command: SevCommandName, mailbox: Mailbox): Promise<void> {
     requireWritable();

@@ -1,10 +1,14 @@
+import { drawVlekHashstick, machineProfiles, vlekWrapKey, wrapVlekHashstick } from '@vouchsafe/firmware';
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
 import {
+  buildTcbVersion,
   concat,
+  InvalidArgumentError,
   isZero,
   type PlatformChain,
   parseChainFiles,
   parseSevCertificate,
+  systemRandom,
   UnavailableError,
   verdict,
   verifyPlatformChain,
@@ -220,6 +224,109 @@ export function platformConformance(
       for (const [certificates, id] of answers) {
         expect(certificates).toEqual(first);
         expect(id).toEqual(chipId);
+      }
+    });
+  });
+
+  describe(`SEV-SNP on a Platform over ${backend}`, () => {
+    const { currentTcb } = machineProfiles.milan.snp!;
+    const tcbBytes = (changes: Partial<typeof currentTcb> = {}) =>
+      buildTcbVersion({ ...currentTcb, ...changes }, 'milan');
+
+    /** For this chip and the TCB version that runs, unless said otherwise. */
+    function hashstickFor(chip: Awaited<ReturnType<typeof softwareHost>>['chip'], tcb = currentTcb) {
+      const wrapKey = vlekWrapKey(chip);
+      const hashstick = drawVlekHashstick(systemRandom);
+      return wrapVlekHashstick({ wrapKey, hashstick, line: 'Milan', tcb, random: systemRandom });
+    }
+
+    test('status tells the firmware, its TCB versions, and what is on', async () => {
+      const { platform } = await prepared();
+      await platform.snp.configure({});
+      expect(await platform.snp.status()).toEqual({
+        apiMajor: 1,
+        apiMinor: 55,
+        build: 24,
+        state: 'INIT',
+        guestCount: 0,
+        currentTcb: tcbBytes(),
+        reportedTcb: tcbBytes(),
+        rmpInitialized: true,
+        aliasCheckComplete: true,
+        maskChipId: false,
+        maskChipKey: false,
+        vlekLoaded: false,
+        raplDisabled: false,
+        ciphertextHidingCapable: false,
+        ciphertextHidingEnabled: false,
+      });
+      expect(await platform.snp.status()).toEqual(await platform.snp.status());
+    });
+
+    test('reports are signed for the TCB version that is set, and keep back what is masked', async () => {
+      const { platform } = await prepared();
+      const older = tcbBytes({ microcode: 100 });
+      await platform.snp.configure({ reportedTcb: older, maskChipId: true, maskChipKey: true });
+      expect(await platform.snp.status()).toMatchObject({
+        currentTcb: tcbBytes(),
+        reportedTcb: older,
+        maskChipId: true,
+        maskChipKey: true,
+      });
+      await platform.snp.configure({});
+      expect(await platform.snp.status()).toMatchObject({
+        reportedTcb: tcbBytes(),
+        maskChipId: false,
+        maskChipKey: false,
+      });
+    });
+
+    test('a TCB version above the one that is committed is refused, and nothing changes', async () => {
+      const { platform } = await prepared();
+      const newer = tcbBytes({ snp: currentTcb.snp + 1 });
+      await expect(platform.snp.configure({ reportedTcb: newer, maskChipId: true })).rejects.toMatchObject({
+        code: 'firmware-status',
+        command: 'SNP_CONFIG',
+        statusName: 'INVALID_PARAM',
+      });
+      expect(await platform.snp.status()).toMatchObject({ reportedTcb: tcbBytes(), maskChipId: false });
+    });
+
+    test('a commit takes the reported TCB version to the one that runs', async () => {
+      const { platform } = await prepared();
+      await platform.snp.configure({ reportedTcb: tcbBytes({ microcode: 0 }) });
+      await platform.snp.commit();
+      expect(await platform.snp.status()).toMatchObject({ reportedTcb: tcbBytes() });
+    });
+
+    test('a VLEK that was wrapped for this chip is loaded, and goes with its TCB version', async () => {
+      const { platform, chip } = await prepared();
+      await platform.snp.loadVlek(hashstickFor(chip));
+      expect(await platform.snp.status()).toMatchObject({ vlekLoaded: true });
+      await platform.snp.configure({ reportedTcb: tcbBytes({ microcode: 1 }) });
+      expect(await platform.snp.status()).toMatchObject({ vlekLoaded: false });
+    });
+
+    test('a VLEK of another chip, for another TCB version, or cut is refused', async () => {
+      const { platform, chip } = await prepared();
+      const { chip: other } = await prepared();
+      const refused = (statusName: string) => ({ command: 'SNP_VLEK_LOAD', statusName });
+      await expect(platform.snp.loadVlek(hashstickFor(other))).rejects.toMatchObject(
+        refused('BAD_MEASUREMENT'),
+      );
+      const older = hashstickFor(chip, { ...currentTcb, snp: 1 });
+      await expect(platform.snp.loadVlek(older)).rejects.toMatchObject(refused('INVALID_PARAM'));
+      await expect(platform.snp.loadVlek(hashstickFor(chip).slice(1))).rejects.toBeInstanceOf(
+        InvalidArgumentError,
+      );
+      expect(await platform.snp.status()).toMatchObject({ vlekLoaded: false });
+    });
+
+    test('a processor without it says so', async () => {
+      const { platform } = await prepared('naples');
+      for (const work of [platform.snp.status, platform.snp.commit, () => platform.snp.configure({})]) {
+        await expect(work()).rejects.toBeInstanceOf(UnavailableError);
+        await expect(work()).rejects.toThrow(/SNP/);
       }
     });
   });

@@ -19,7 +19,7 @@ export async function softwareHost(generation: Generation = 'milan', memory = 8 
   const cek = await authority.endorse(chipId, unsignedCek);
   const machine = createSoftwareMachine({ chip, random: systemRandom, memory });
   onTestFinished(() => machine.close());
-  return { machine: machine.host, authority, chipId, cek };
+  return { machine: machine.host, authority, chip, chipId, cek };
 }
 
 /** Starts a guest without an owner's session, which is enough to make the platform WORKING. */
