@@ -72,7 +72,9 @@ export function reversed(bytes: Uint8Array): Uint8Array {
 
 /** Compares public bytes. For secrets and authentication codes use `constantTimeEqual`. */
 export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 /** Four bytes, little-endian. */

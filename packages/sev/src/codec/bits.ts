@@ -74,9 +74,8 @@ export function bits<const R extends Record<string, AnyRange>>(
   const reservedMask = all & ~declared;
   const readers = entries.map(([key, range]) => ({
     key,
-    low: BigInt(range.low),
-    mask: (1n << BigInt(range.width)) - 1n,
     isFlag: range.kind === 'flag',
+    numberIn: readerOf(range),
   }));
 
   return {
@@ -102,9 +101,11 @@ export function bits<const R extends Record<string, AnyRange>>(
         notes.push({ ...where, found, meaning: 'bits that this version does not know' });
       }
       const values: Partial<Record<keyof T, boolean | number>> = {};
-      for (const { key, low, mask, isFlag } of readers) {
-        const raw = (value >> low) & mask;
-        values[key] = isFlag ? raw === 1n : Number(raw);
+      const lowHalf = Number(value & 0xffff_ffffn);
+      const highHalf = Number(value >> 32n);
+      for (const { key, isFlag, numberIn } of readers) {
+        const number = numberIn(lowHalf, highHalf, value);
+        values[key] = isFlag ? number === 1 : number;
       }
       return values as T;
     },
@@ -129,6 +130,14 @@ export function bits<const R extends Record<string, AnyRange>>(
       return shown.length === 0 ? 'none' : shown.join(', ');
     },
   };
+}
+
+/** Reports have many flags, and numbers are many times faster than big integers: those serve what lies across bit 32. */
+function readerOf({ low, width }: AnyRange): (lowHalf: number, highHalf: number, word: bigint) => number {
+  const mask = 2 ** width - 1;
+  if (low + width <= 32) return (lowHalf) => ((lowHalf >>> low) & mask) >>> 0;
+  if (low >= 32) return (_, highHalf) => ((highHalf >>> (low - 32)) & mask) >>> 0;
+  return (_low, _high, word) => Number((word >> BigInt(low)) & BigInt(mask));
 }
 
 function wholeNumber(value: boolean | number | bigint): bigint | undefined {

@@ -155,6 +155,11 @@ export function named<const N extends Record<string, number>, const O extends Fi
   );
 }
 
+function wordIn(bytes: Uint8Array): number | bigint {
+  if (bytes.length === 8) return view(bytes).getBigUint64(0, true);
+  return bytes.reduceRight((value, byte) => value * 256 + byte, 0);
+}
+
 function numberNamed(names: Record<string, number>, name: string, meaning: string): number {
   const value = Object.hasOwn(names, name) ? names[name] : undefined;
   if (value === undefined) {
@@ -181,7 +186,7 @@ export function bitsField<T, const O extends FieldOptions<T>>(
       format: `u${declaration.width} bits`,
       meaning,
       read({ bytes, location, adopt }) {
-        const word = bytes.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
+        const word = wordIn(bytes);
         const notes: Note[] = [];
         const value = declaration.parse(word, location, notes);
         adopt(notes);

@@ -93,15 +93,6 @@ describe('a structure', () => {
     expect(Object.keys(parsed)).not.toContain('gap');
   });
 
-  test('gives one field alone, whatever else is wrong', () => {
-    expect(outer.read(patched(0x00, 9), 'small')).toBe(200);
-    expect(refusal(() => outer.read(patched(0x00, 9), 'version'))).toMatchObject({
-      field: 'version',
-      offset: 0,
-    });
-    expect(refusal(() => outer.read(outer.build(values).subarray(1), 'small')).field).toBe('length');
-  });
-
   test('keeps a copy: neither side can change the other', () => {
     const bytes = outer.build(values);
     const parsed = outer.parse(Buffer.from(bytes));

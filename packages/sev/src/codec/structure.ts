@@ -58,11 +58,6 @@ export interface Structure<T extends object, B extends object = T> {
    * @throws InvalidArgumentError for a value that its field cannot hold
    */
   build(values: B): Uint8Array;
-  /**
-   * One field's value alone, of the bytes of the whole structure; nothing else is looked at.
-   * @throws MalformedError when the length is wrong, or the field's bytes are
-   */
-  read<K extends keyof T & string>(bytes: Uint8Array, name: K): T[K];
   offsetOf(name: keyof T & string): number;
   toJson(parsed: T): Record<string, unknown>;
   describe(parsed: T): FieldDescription[];
@@ -124,19 +119,16 @@ export function structure<const F extends Record<string, unknown>>(
     return { input, enter };
   }
 
-  function requireSize(bytes: Uint8Array, location: Location): void {
-    if (bytes.length === options.size) return;
-    throw new MalformedError({
-      structure: location.path ?? options.name,
-      field: 'length',
-      offset: location.offset,
-      expected: `${options.size} bytes`,
-      found: `${bytes.length} bytes`,
-    });
-  }
-
   function parse(bytes: Uint8Array, location: Location = { offset: 0 }): Parsed<T> {
-    requireSize(bytes, location);
+    if (bytes.length !== options.size) {
+      throw new MalformedError({
+        structure: location.path ?? options.name,
+        field: 'length',
+        offset: location.offset,
+        expected: `${options.size} bytes`,
+        found: `${bytes.length} bytes`,
+      });
+    }
     const raw = new Uint8Array(bytes);
     const notes: Note[] = [];
     const values: Record<string, unknown> = {};
@@ -166,14 +158,6 @@ export function structure<const F extends Record<string, unknown>>(
         row.write(given, output.subarray(row.offset, row.offset + row.size));
       }
       return output;
-    },
-    read(bytes, name) {
-      const whole = { offset: 0 };
-      requireSize(bytes, whole);
-      const { input, enter } = inputOf(bytes, whole, []);
-      const row = fields[name]!;
-      enter(name, row);
-      return row.read(input) as never;
     },
     offsetOf(name) {
       return fields[name]!.offset;

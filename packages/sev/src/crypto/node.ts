@@ -14,6 +14,7 @@ import {
   randomBytes,
   sign,
   timingSafeEqual,
+  type VerifyKeyObjectInput,
   verify,
 } from 'node:crypto';
 import { promisify } from 'node:util';
@@ -67,17 +68,56 @@ function tryPublicKey(key: P384PublicKey | RsaPublicKey): KeyObject | undefined 
   }
 }
 
-/** OpenSSL's work runs on its thread pool here, so that several signatures use several cores. */
-function verifyAsync(
+interface Verification {
+  readonly hash: string;
+  readonly data: Uint8Array;
+  readonly key: VerifyKeyObjectInput;
+  readonly signature: Uint8Array;
+  resolve(valid: boolean): void;
+  reject(error: Error): void;
+}
+
+/** Asked for since the event loop last came by. */
+const waiting: Verification[] = [];
+let inThreads = 0;
+
+/**
+ * A signature that nobody waits beside is verified here and now: another thread would take longer to wake than it would
+ * save. Several that are asked for at once go to OpenSSL's thread pool, and use several cores.
+ */
+function verifySignature(
   hash: string,
   data: Uint8Array,
-  key: Parameters<typeof verify>[2],
+  key: VerifyKeyObjectInput,
   signature: Uint8Array,
 ): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    verify(hash, data, key as Parameters<typeof verify>[2] & object, signature, (error, valid) =>
-      error === null ? resolve(valid) : reject(error),
-    );
+    if (waiting.length === 0) queueMicrotask(verifyWaiting);
+    // A copy, as the caller may change its bytes before their turn comes.
+    waiting.push({ hash, data: data.slice(), key, signature: signature.slice(), resolve, reject });
+  });
+}
+
+function verifyWaiting(): void {
+  const batch = waiting.splice(0);
+  const isAlone = batch.length === 1 && inThreads === 0;
+  for (const each of batch) (isAlone ? verifyHere : verifyInThread)(each);
+}
+
+function verifyHere({ hash, data, key, signature, resolve, reject }: Verification): void {
+  try {
+    resolve(verify(hash, data, key, signature));
+  } catch (error) {
+    reject(error as Error);
+  }
+}
+
+function verifyInThread({ hash, data, key, signature, resolve, reject }: Verification): void {
+  inThreads++;
+  verify(hash, data, key, signature, (error, valid) => {
+    inThreads--;
+    if (error === null) resolve(valid);
+    else reject(error);
   });
 }
 
@@ -186,7 +226,7 @@ const port: CryptoPort = {
   async verifyP384(key, hash, data, signature) {
     const object = tryPublicKey(key);
     if (object === undefined) return false;
-    return verifyAsync(
+    return verifySignature(
       hash,
       data,
       { key: object, dsaEncoding: 'ieee-p1363' },
@@ -203,7 +243,7 @@ const port: CryptoPort = {
       padding: constants.RSA_PKCS1_PSS_PADDING,
       saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
     };
-    return verifyAsync(hash, data, parameters, signature);
+    return verifySignature(hash, data, parameters, signature);
   },
 
   constantTimeEqual(a, b) {

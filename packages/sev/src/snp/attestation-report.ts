@@ -1,12 +1,6 @@
-import { isZero } from '../bytes.js';
+import { equalBytes, isZero } from '../bytes.js';
 import type { Location, Note } from '../codec/field.js';
-import {
-  type EcdsaSignature,
-  type P384PrivateKey,
-  type P384PublicKey,
-  signP384,
-  verifyP384,
-} from '../crypto/index.js';
+import { type EcdsaSignature, type P384PrivateKey, signP384 } from '../crypto/index.js';
 import { InvalidArgumentError, MalformedError } from '../errors.js';
 import { parseSnpGuestPolicy, type SnpGuestPolicy } from './guest-policy.js';
 import { parseSnpPlatformInfo, type SnpPlatformInfo } from './platform-info.js';
@@ -176,16 +170,6 @@ export function signedBytesOfReport(report: Pick<SnpAttestationReport, 'raw'>): 
   return report.raw.subarray(0, snpReports.v5.offsetOf('r'));
 }
 
-/**
- * Whether the key signed these bytes of a report, whatever else they say. The work is done off this thread as far as the
- * platform can, on the bytes as they are at the call.
- * @throws MalformedError for another length than a report's, and for R or S longer than 48 bytes
- */
-export function verifyReportSignature(report: Uint8Array, key: P384PublicKey): Promise<boolean> {
-  const signature = { r: snpReports.v5.read(report, 'r'), s: snpReports.v5.read(report, 's') };
-  return verifyP384(key, 'sha384', signedBytesOfReport({ raw: report }), signature);
-}
-
 export function isChipIdMasked({ chipId }: Pick<SnpAttestationReport, 'chipId'>): boolean {
   return isZero(chipId);
 }
@@ -273,7 +257,16 @@ function layoutThatFits(tcbs: Tcbs): TcbLayout {
 }
 
 function tcbVersionsOf(fields: Tcbs, layout: TcbLayout, at: (name: keyof Tcbs) => Location) {
-  const read = (name: keyof Tcbs) => parseTcbVersion(fields[name], layout, at(name));
+  // Most chips have the same in all four.
+  const done: { readonly bytes: Uint8Array; readonly tcb: TcbVersion }[] = [];
+  const read = (name: keyof Tcbs): TcbVersion => {
+    const bytes = fields[name];
+    const twin = done.find((each) => equalBytes(each.bytes, bytes));
+    if (twin !== undefined) return twin.tcb;
+    const tcb = parseTcbVersion(bytes, layout, at(name));
+    done.push({ bytes, tcb });
+    return tcb;
+  };
   return {
     currentTcb: read('currentTcb'),
     reportedTcb: read('reportedTcb'),

@@ -1,5 +1,6 @@
 import type { Appraiser } from '../appraisal/appraisal.js';
 import { equalBytes, toHex } from '../bytes.js';
+import { type P384PublicKey, verifyP384 } from '../crypto/index.js';
 import { VouchsafeError } from '../errors.js';
 import {
   formatFirmwareVersion,
@@ -8,6 +9,7 @@ import {
   isChipIdMasked,
   reportForLine,
   type SnpAttestationReport,
+  signedBytesOfReport,
 } from './attestation-report.js';
 import type { ReportEvidenceCheck, ReportSafetyCheck } from './report-checks.js';
 import { formatTcb, tcbAtLeast, tcbDifferences } from './tcb-version.js';
@@ -49,18 +51,17 @@ function lineText({ line, lineSource, cpuid }: SnpAttestationReport): string {
   return `family ${cpuid.family}, model ${cpuid.model}, of which no product line is known`;
 }
 
-/**
- * Reports every check that ties a report to the VEK that should have signed it. Gives whether all passed.
- * @param isSigned whether the VEK's key signed the report
- */
+/** Reports every check that ties a report to the VEK that should have signed it. Gives whether all passed. */
 export async function appraiseSignature(
   report: SnpAttestationReport,
   vek: Vek,
-  isSigned: Promise<boolean>,
+  publicKey: P384PublicKey,
   reporter: Reporter,
 ): Promise<boolean> {
-  const { signerInfo, reportedTcb } = report;
+  const { signature, signerInfo, reportedTcb } = report;
   const { signingKey } = signerInfo;
+  // The signature is verified off this thread: everything else is done meanwhile.
+  const verified = verifyP384(publicKey, 'sha384', signedBytesOfReport(report), signature);
   const kindFits = reporter.report('vek.signing-key', signingKey === vek.kind, {
     expected: signingKey === 'none' ? 'a key that signs' : `a ${signingKey}, which the report names`,
     found: signingKey === 'none' ? 'a report that says that it is not signed' : `a ${vek.kind}`,
@@ -71,7 +72,7 @@ export async function appraiseSignature(
     found: `one for ${formatTcb(vek.tcb)}`,
   });
   const chipFits = appraiseHardwareId(report, vek, reporter);
-  const valid = await isSigned;
+  const valid = await verified;
   reporter.report('report.signature', valid, {
     expected: `a valid signature by the ${vek.kind}`,
     found: `the signature is ${valid ? 'valid' : 'not valid'}`,

@@ -1,12 +1,10 @@
 import { type Appraisal, Appraiser } from '../appraisal/appraisal.js';
 import { checkTable } from '../appraisal/checks.js';
-import type { P384PublicKey } from '../crypto/index.js';
 import { VouchsafeError } from '../errors.js';
 import {
   type ParseSnpReportOptions,
   parseSnpReport,
   type SnpAttestationReport,
-  verifyReportSignature,
 } from './attestation-report.js';
 import { appraiseExpectations } from './expectation-appraisal.js';
 import { type ReportExpectations, requireExpectations } from './expectations.js';
@@ -79,8 +77,6 @@ export async function appraiseReport(
   const { expectations = {} } = options;
   requireExpectations(expectations);
   const { appraisal, root, vek, publicKey } = await endorsement.at(options.at);
-  // Most of the time goes into the signature, on another thread: everything else is read and compared meanwhile.
-  const isSigned = publicKey && startSignature(report, publicKey);
   const appraiser = new Appraiser('SEV-SNP attestation report', snpReportChecks);
   repeatChecks(appraisal.checks, appraiser);
 
@@ -94,24 +90,12 @@ export async function appraiseReport(
 
   const line = vek && reportOnLine(parsed, vek, appraiser);
   const { read = parsed, lineFits = false } = line ?? {};
-  const signed = vek && isSigned && appraiseSignature(read, vek, isSigned, appraiser);
+  const signed = vek && publicKey && appraiseSignature(read, vek, publicKey, appraiser);
   appraiseSafety(read, options, appraiser);
   appraiseExpectations(expectations, read, vek, appraiser);
   const genuine = (await signed) === true && lineFits;
   appraiser.abandon('no certificate that it could be compared with');
   return appraiser.finish(genuine && root !== undefined ? rootOfTrust(root) : undefined);
-}
-
-/** Undefined for bytes that no report reader takes, either. */
-function startSignature(report: Uint8Array, key: P384PublicKey): Promise<boolean> | undefined {
-  try {
-    const isSigned = verifyReportSignature(report, key);
-    isSigned.catch(() => undefined);
-    return isSigned;
-  } catch (error) {
-    if (!(error instanceof VouchsafeError)) throw error;
-    return undefined;
-  }
 }
 
 function readReport(
