@@ -245,6 +245,12 @@ export const commandTable: CommandTable = {
       secrets: {
         summary: 'list the injected secrets, or take one',
         load: async () => (await import('./guest/secrets.js')).secrets,
+        commands: {
+          get: {
+            summary: 'attest to a key broker and fetch a secret',
+            load: async () => (await import('./guest/get-secret.js')).getSecret,
+          },
+        },
       },
       unlock: {
         summary: 'unlock a LUKS volume with the injected key',

@@ -77,8 +77,14 @@ async function classify(error: unknown): Promise<Failure> {
   };
 }
 
-/** Errors that say no without an Appraisal: a MAC or a key that is not the right one. */
-const refusalCodes = new Set(['session-refused', 'packet-refused', 'wrong-disk-key']);
+/** Errors that say no without an Appraisal: a MAC or a key that is not the right one, a broker that keeps its reasons. */
+const refusalCodes = new Set([
+  'session-refused',
+  'packet-refused',
+  'wrong-disk-key',
+  'attestation-refused',
+  'release-refused',
+]);
 
 const toldElsewhere = new Set(['code', 'hint', 'name', 'message', 'stack', 'cause', 'appraisal']);
 
