@@ -2,7 +2,12 @@ import { type Appraisal, verdict } from '@vouchsafe/sev';
 import type { Claims } from '../attestation/claims.js';
 import type { ReferenceDocument } from '../reference-values/document.js';
 import { type ReferenceValues, referenceValuesAt } from '../reference-values/in-force.js';
-import { fittingReferences, nearestMeasurement } from '../reference-values/matching.js';
+import {
+  fittingReferences,
+  kindOfClaim,
+  nearestFloor,
+  nearestReference,
+} from '../reference-values/matching.js';
 import {
   appraiseDemands,
   type DemandCheck,
@@ -63,7 +68,9 @@ export async function decide(input: DecisionInput): Promise<Decision> {
   const question = { claims, references, resource, otherMachines, now, tokenClaims };
   const answer = await (input.releasePolicy?.ask(question) ?? noPolicy(resource));
   const { accepted, failed } = verdict(demands);
-  const denials = [...demandDenials(demands, appraisal, claims, values), ...answer.denials];
+  const denials = [...demandDenials(demands, appraisal), ...answer.denials].map((denial) =>
+    withNearest(denial, claims, values),
+  );
   return {
     allowed: accepted && answer.allowed,
     rule: failed[0]?.id ?? answer.rules[0] ?? noRule,
@@ -86,26 +93,20 @@ function noPolicy({ repository, type, tag }: ResourceName): PolicyAnswer {
 }
 
 /** What failed in the evidence stands for itself, instead of one line that says that something did. */
-function demandDenials(
-  demands: Appraisal,
-  evidence: Appraisal,
-  claims: Claims,
-  values: ReferenceValues,
-): Denial[] {
-  return verdict(demands).failed.flatMap(({ id, expected = '', found = '', hint }) => {
+function demandDenials(demands: Appraisal, evidence: Appraisal): Denial[] {
+  return verdict(demands).failed.flatMap((check) => {
     const ofEvidence = verdict(evidence).failed;
-    if (id === 'demand.evidence' && ofEvidence.length > 0) return ofEvidence.map((check) => denialOf(check));
-    const nearest =
-      id === 'demand.measurement' && claims.tee === 'snp' ? nearestMeasurement(claims, values) : undefined;
-    return {
-      rule: id,
-      claim: demandedClaims[id as DemandCheck],
-      expected,
-      found,
-      ...(nearest === undefined ? {} : { nearest }),
-      ...(hint === undefined ? {} : { hint }),
-    };
+    if (check.id === 'demand.evidence' && ofEvidence.length > 0) return ofEvidence.map(denialOf);
+    return { ...denialOf(check), claim: demandedClaims[check.id as DemandCheck] };
   });
+}
+
+function withNearest(denial: Denial, claims: Claims, values: ReferenceValues): Denial {
+  if (claims.tee !== 'snp') return denial;
+  const kind = Object.hasOwn(kindOfClaim, denial.claim) ? kindOfClaim[denial.claim] : undefined;
+  const ofTcb = denial.claim.startsWith('tcb.reported') ? nearestFloor(claims, values) : undefined;
+  const nearest = kind === undefined ? ofTcb : nearestReference(claims, values, kind);
+  return nearest === undefined ? denial : { ...denial, nearest };
 }
 
 function denialOf({ id, expected, found, hint }: Appraisal['checks'][number]): Denial {

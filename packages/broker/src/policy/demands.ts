@@ -9,13 +9,14 @@ import {
   verdict,
 } from '@vouchsafe/sev';
 import type { Claims, PreLaunchClaims, SnpClaims } from '../attestation/claims.js';
+import type { TcbFloorReference } from '../reference-values/document.js';
 import {
   holdsAt,
   type ReferenceSet,
   type ReferenceValues,
   referenceName,
 } from '../reference-values/in-force.js';
-import { type MeasuredFit, measuredFits } from '../reference-values/matching.js';
+import { definedFloor, floorText, type MeasuredFit, measuredFits } from '../reference-values/matching.js';
 
 /** What the broker demands of every guest before a release policy may say yes. */
 export interface ReleaseDemands {
@@ -250,31 +251,19 @@ function appraiseTcb(
     ({ set, reported }) =>
       set.standing === 'ended' ||
       productLine === undefined ||
-      !tcbAtLeast(tcb.reported, defined(reported)).ok,
+      !tcbAtLeast(tcb.reported, definedFloor(reported)).ok,
   );
   const shown = broken[0] ?? own[0];
   appraiser.report('demand.tcb', broken.length === 0, {
-    expected: shown === undefined ? `no floor for ${productLine}` : floorText(shown),
+    expected: shown === undefined ? `no floor for ${productLine}` : brokenText(shown),
     found: `${productLine ?? 'an unknown product line'}, ${formatTcb(tcb.reported)}`,
   });
 }
 
-function floorText({
-  set,
-  reported,
-  productLine,
-}: {
-  set: ReferenceSet;
-  reported: object;
-  productLine: string;
-}) {
+function brokenText({ set, ...floor }: TcbFloorReference & { readonly set: ReferenceSet }): string {
   const { document, standing } = set;
   const ended = standing === 'ended' ? `, which ended ${document.notAfter}: publish a new version` : '';
-  return `${productLine} at least ${formatTcb(defined(reported))}, of ${referenceName(document)} ${document.version}${ended}`;
-}
-
-function defined(floor: object): Record<string, number> {
-  return Object.fromEntries(Object.entries(floor).filter(([, value]) => value !== undefined));
+  return `${floorText(floor)}, of ${referenceName(document)} ${document.version}${ended}`;
 }
 
 /** The measurement before launch was compared with the owner's images; reports come with SEV-SNP. */

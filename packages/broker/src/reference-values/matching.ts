@@ -1,4 +1,4 @@
-import { type TcbVersion, tcbAtLeast } from '@vouchsafe/sev';
+import { formatTcb, type TcbVersion, tcbAtLeast } from '@vouchsafe/sev';
 import type { SnpClaims } from '../attestation/claims.js';
 import { type DigestKind, type DigestReference, digestKinds, type TcbFloorReference } from './document.js';
 import { holdsAt, type ReferenceSet, type ReferenceValues, referenceName } from './in-force.js';
@@ -30,7 +30,7 @@ export function measuredFits(claims: SnpClaims, { sets, at }: ReferenceValues): 
       const reference = known.find((each) => holdsAt(each, at)) ?? known[0];
       if (reference === undefined) return [];
       const inForce = set.standing === 'in-force' && holdsAt(reference, at);
-      const text = `${setText(set.document)}${labelText(reference)}${inForce ? '' : standingText(set, reference, at)}`;
+      const text = placeText({ set, reference }, at);
       return [{ set, inForce, text, misfits: misfitsOf(claims, set, at) }];
     });
 }
@@ -49,8 +49,7 @@ export function fittingReferences(claims: SnpClaims, { sets, at }: ReferenceValu
 }
 
 function reaches({ tcb }: SnpClaims, { reported }: TcbFloorReference): boolean {
-  const floor = Object.fromEntries(Object.entries(reported).filter(([, value]) => value !== undefined));
-  return tcbAtLeast(tcb.reported, floor as Partial<TcbVersion>).ok;
+  return tcbAtLeast(tcb.reported, definedFloor(reported)).ok;
 }
 
 function isListed(list: readonly DigestReference[], value: string | undefined, at: number): boolean {
@@ -65,41 +64,77 @@ function misfitsOf(claims: SnpClaims, { document }: ReferenceSet, at: number) {
   });
 }
 
+/** The reference values that a claim is compared with, by the claim's name. */
+export const kindOfClaim: Readonly<Record<string, DigestKind>> = {
+  measurement: 'measurements',
+  idKeyDigest: 'idKeyDigests',
+  authorKeyDigest: 'authorKeyDigests',
+  hostData: 'hostData',
+};
+
 /**
- * The known measurement that comes nearest to an unknown one, and what tells them apart. A digest has no neighbours, so
- * nearness is: the same value in a version that was replaced, then one that was mistyped, then the image whose ID key,
- * author key and host data the guest shares.
+ * The known reference value that comes nearest to a claim, and what tells them apart. A digest has no neighbours, so
+ * nearness is: the very value, then the same in a version that was replaced, then one that was mistyped, then that of the
+ * image with which the guest shares most.
  */
-export function nearestMeasurement(claims: SnpClaims, { sets, at }: ReferenceValues): string | undefined {
-  const { measurement } = claims;
-  const candidates = sets.flatMap((set) =>
-    (set.document.measurements ?? []).map((reference) => ({ set, reference })),
-  );
-  const replaced = candidates
-    .filter(({ set, reference }) => set.standing === 'superseded' && reference.value === measurement)
-    .sort((a, b) => b.set.document.version - a.set.document.version)[0];
-  if (replaced !== undefined) {
-    const { set, reference } = replaced;
-    return `${setText(set.document)}${labelText(reference)} knew it; a newer version replaced that`;
-  }
-  const known = candidates
+export function nearestReference(
+  claims: SnpClaims,
+  { sets, at }: ReferenceValues,
+  kind: DigestKind,
+): string | undefined {
+  const found = claimOf[kind](claims);
+  const candidates = sets
+    .flatMap((set) => (set.document[kind] ?? []).map((reference) => ({ set, reference })))
+    .sort((a, b) => b.set.document.version - a.set.document.version);
+  const same = candidates.filter(({ reference }) => reference.value === found);
+  const known = same.find(({ set }) => set.standing !== 'superseded');
+  if (known !== undefined) return `${placeText(known, at)} knows it`;
+  const [replaced] = same;
+  if (replaced !== undefined) return `${placeText(replaced, at)} knew it; a newer version replaced that`;
+  const [nearest] = candidates
     .filter(({ set }) => set.standing !== 'superseded')
-    .map(({ set, reference }) => ({
-      set,
-      reference,
-      distance: differingDigits(reference.value, measurement),
-      shared: sharedKinds(claims, set, at),
+    .map((each) => ({
+      ...each,
+      distance: found === undefined ? Number.POSITIVE_INFINITY : differingDigits(each.reference.value, found),
+      shared: sharedKinds(claims, each.set, at),
     }))
     .sort((a, b) => typo(a) - typo(b) || b.shared.length - a.shared.length);
-  const [nearest] = known;
   if (nearest === undefined) return undefined;
-  const { set, reference, distance, shared } = nearest;
-  const what = `${reference.value}, ${setText(set.document)}${labelText(reference)}${standingText(set, reference, at)}`;
+  const { reference, distance, shared } = nearest;
+  const what = `${reference.value}, ${placeText(nearest, at)}`;
   if (typo(nearest) < Number.POSITIVE_INFINITY)
-    return `${what}, differs in ${distance} of ${measurement.length} digits: was it mistyped?`;
+    return `${what}, differs in ${distance} of ${reference.value.length} digits: was it mistyped?`;
   return shared.length === 0
     ? what
-    : `${what}; the guest has its ${shared.map((kind) => words[kind]).join(' and ')}`;
+    : `${what}; the guest has its ${shared.map((each) => words[each]).join(' and ')}`;
+}
+
+interface Place {
+  readonly set: ReferenceSet;
+  readonly reference: DigestReference;
+}
+
+function placeText({ set, reference }: Place, at: number): string {
+  return `${setText(set.document)}${labelText(reference)}${standingText(set, reference, at)}`;
+}
+
+/** The least TCB that the reference values in force ask of a guest's product line. */
+export function nearestFloor({ productLine }: SnpClaims, { sets, at }: ReferenceValues): string | undefined {
+  const floors = sets
+    .filter(({ standing }) => standing === 'in-force')
+    .flatMap((set) => (set.document.tcbFloors ?? []).map((floor) => ({ floor, set })));
+  const own = floors.find(({ floor }) => floor.productLine === productLine && holdsAt(floor, at));
+  return own && `${floorText(own.floor)}, ${setText(own.set.document)}`;
+}
+
+/** `Milan at least bootloader 4, snp 24` */
+export function floorText({ productLine, reported }: TcbFloorReference): string {
+  return `${productLine} at least ${formatTcb(definedFloor(reported))}`;
+}
+
+/** A floor without members that are there and undefined. */
+export function definedFloor(floor: TcbFloorReference['reported']): Partial<TcbVersion> {
+  return Object.fromEntries(Object.entries(floor).filter(([, value]) => value !== undefined));
 }
 
 const words: Readonly<Record<DigestKind, string>> = {
@@ -110,7 +145,7 @@ const words: Readonly<Record<DigestKind, string>> = {
 };
 
 /** Two digests of different inputs agree in about six of 96 digits; more than half in common is a slip of the hand. */
-function typo({ distance, reference }: { distance: number; reference: DigestReference }): number {
+function typo({ distance, reference }: Pick<Place, 'reference'> & { readonly distance: number }): number {
   return distance * 2 < reference.value.length ? distance : Number.POSITIVE_INFINITY;
 }
 

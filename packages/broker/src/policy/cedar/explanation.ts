@@ -27,6 +27,12 @@ export function explainDenial(
   answer: CedarAnswer,
 ): Denial[] {
   if (answer.allowed) return [];
+  const reasons = reasonsOf(rules, request, answer);
+  if (reasons.length > 0) return reasons;
+  return [{ rule: noRule, claim: 'policy', expected: 'a rule that permits', found: 'none that does' }];
+}
+
+function reasonsOf(rules: readonly CedarRule[], request: CedarRequest, answer: CedarAnswer): Denial[] {
   const errors = answer.errors.map(({ rule, message }) => ({
     rule,
     claim: 'policy',
@@ -84,10 +90,10 @@ function describe({ expression, negated }: Condition, request: CedarRequest): De
   if (path !== undefined) return one(path, String(!negated), request);
   for (const operator of Object.keys(comparisons)) {
     const both = operands(expression, operator);
-    const compared = both && comparison(operator, both);
+    const compared = both && comparison(negated ? (opposites[operator] ?? operator) : operator, both);
     if (compared === undefined) continue;
     const { path: at, words } = compared;
-    return one(at, negated ? `not ${words}` : words, request);
+    return one(at, negated && opposites[operator] === undefined ? `not ${words}` : words, request);
   }
   const has = argument(expression, 'has') as
     | { readonly left: Expr; readonly attr: string | string[] }
@@ -120,6 +126,15 @@ const comparisons: Readonly<
   contains: [(value) => `a list with ${value}`, (value) => `one of ${value}`],
   containsAll: [(value) => `a list with all of ${value}`, (value) => `none but ${value}`],
   containsAny: [(value) => `a list with one of ${value}`, (value) => `a list with one of ${value}`],
+};
+
+const opposites: Readonly<Record<string, string>> = {
+  '==': '!=',
+  '!=': '==',
+  '<': '>=',
+  '<=': '>',
+  '>': '<=',
+  '>=': '<',
 };
 
 /** A claim against a literal, on whichever side it stands. */

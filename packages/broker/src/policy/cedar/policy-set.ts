@@ -56,7 +56,7 @@ export class CedarPolicySet {
     const [fault] = answer.validationErrors;
     if (fault !== undefined) {
       const message = `${fault.policyId}: ${withoutPrefix(fault.error.message)}`;
-      const help = fault.error.help ?? hintFor(message);
+      const help = hintFor(message) ?? fault.error.help;
       throw policyError([{ ...fault.error, message, help, sourceLocations: [] }]);
     }
     const warnings = answer.validationWarnings.map(
