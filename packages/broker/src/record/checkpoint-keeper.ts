@@ -57,7 +57,7 @@ export function checkpointKeeper(options: RecordOptions): CheckpointKeeper {
     return entries >= checkpointEvery || now - madeAt >= checkpointInterval;
   }
 
-  async function checkpointIfDue(): Promise<void> {
+  async function makeIfDue(): Promise<void> {
     try {
       if (!isDue()) return;
       await checkpoint();
@@ -68,12 +68,17 @@ export function checkpointKeeper(options: RecordOptions): CheckpointKeeper {
     }
   }
 
+  function checkpointIfDue(): Promise<void> {
+    background ??= makeIfDue().finally(() => {
+      background = undefined;
+    });
+    return background;
+  }
+
   return {
     noteEntries(count) {
       entries += count;
-      background ??= checkpointIfDue().finally(() => {
-        background = undefined;
-      });
+      void checkpointIfDue();
     },
     checkpoint,
     checkpointIfDue,

@@ -53,6 +53,8 @@ export function signCheckpoint(key: KeyObject, checkpoint: Checkpoint): SignedCh
 
 /** Whether the holder of the key has signed these very characters. */
 export function isSignedBy(key: KeyObject, { document, signature }: SignedCheckpoint): boolean {
+  // SQLite gives back whatever somebody put into the column.
+  if (!(signature instanceof Uint8Array) || typeof document !== 'string') return false;
   const publicKey = key.type === 'private' ? createPublicKey(key) : key;
   return verify(null, new TextEncoder().encode(document), publicKey, signature);
 }

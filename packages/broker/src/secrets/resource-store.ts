@@ -228,7 +228,8 @@ export function resourceStore(options: ResourceStoreOptions): ResourceStore {
         await changeVersion(tx, facts, { state: 'deleted' }, { wrapped_key: null, ciphertext: null });
       }
       if (version === undefined) await changeResource(tx, resource, { state: 'deleted' });
-      administer(tx, 'secret.delete', path, by, { resource: resource.id, version: version ?? null });
+      const latest = resource.latest_version;
+      administer(tx, 'secret.delete', path, by, { resource: resource.id, version: version ?? null, latest });
       return true;
     },
 

@@ -46,6 +46,8 @@ export class StateKeys {
 
   /** The same for those who tell of it in their own words. */
   tryOpen(place: readonly (string | number)[], sealed: Uint8Array): Secret | undefined {
+    // SQLite gives back whatever somebody put into the column.
+    if (!(sealed instanceof Uint8Array)) return undefined;
     return unseal(this.#sealing, this.#context(place), sealed);
   }
 
@@ -82,7 +84,8 @@ export class StateKeys {
    */
   requireMac<Row extends { readonly mac: Uint8Array }>(table: string, name: string, row: Row): Row {
     const expected = this.mac(table, row as unknown as RowValues);
-    if (!constantTimeEqual(expected, row.mac)) refuseRow(`${table} ${name}`);
+    const isAuthentic = row.mac instanceof Uint8Array && constantTimeEqual(expected, row.mac);
+    if (!isAuthentic) refuseRow(`${table} ${name}`);
     return row;
   }
 
