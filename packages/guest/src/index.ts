@@ -22,6 +22,16 @@ export * from './firmware/image.js';
 export * from './firmware/measured-boot.js';
 export * from './firmware/program.js';
 export * from './firmware/unlock-disk.js';
+export * from './sealing/seal.js';
+export {
+  type CompleteKeyRequest,
+  describeKeyRequest,
+  isSealedFile,
+  parseSealedFile,
+  type SealedFile,
+  sealedFileHead,
+} from './sealing/sealed-format.js';
+export * from './sealing/sealed-volume.js';
 export * from './secrets/folder-store.js';
 export * from './secrets/materialise.js';
 export * from './secrets/memory-store.js';
