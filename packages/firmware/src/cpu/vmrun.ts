@@ -95,7 +95,8 @@ export class Cores {
     const range = { address: control.vmsaAddress, length: vmsa.size };
     const usable = range.address % vmsa.size === 0 && isInside(memory, range);
     if (!usable || overlap(trusted.range, range)) return invalid('the VMSA lies nowhere');
-    if (this.#options.snp()?.reverseMap.firstAssigned(range) !== undefined)
+    const reverseMap = this.#options.snp()?.reverseMap;
+    if (reverseMap?.firstAssigned(range) !== undefined)
       return invalid('the VMSA lies in a page that is not the hypervisor’s');
     const name = `${range.address}`;
     if (this.#vcpus.find(guest, name)?.isRunning === true) return alreadyRunning;
@@ -104,7 +105,11 @@ export class Cores {
     if (!isVmsaIntact(page, trusted)) return invalid('the integrity check of the VMSA failed');
     const vcpu = this.#vcpu(guest, name, startsAtResetVector(page));
     loadRegisters(page, vcpu.registers);
-    const exit = await this.#run(session, guest, vcpu, control);
+    // The processor writes there at exit: until then it must not become anybody else's.
+    reverseMap?.hold(range.address);
+    const exit = await this.#run(session, guest, vcpu, control).finally(() =>
+      reverseMap?.release(range.address),
+    );
     if (guest.memoryKey.isZeroed || this.#options.processor.current !== session) return exit;
     saveRegisters(vcpu.registers, page);
     refreshVmsa(page, trusted);

@@ -40,6 +40,7 @@ export function addGuestRoutes(app: FastifyInstance): GuestProgram {
       const [vcpu] = next === -1 ? [] : waiting.splice(next, 1);
       if (vcpu === undefined) continue;
       vcpu.attachment = attachment;
+      attachment.vcpus.add(vcpu);
       attachment.ask(vcpu);
       attachment.ask = undefined;
     }
