@@ -1,4 +1,11 @@
-export { GuestFault, type GuestProgram, type GuestRegisters, type GuestView } from './guest-view.js';
+export {
+  GuestFault,
+  type GuestProgram,
+  type GuestRegisters,
+  type GuestView,
+  type PageValidation,
+  type PermissionAdjustment,
+} from './guest-view.js';
 export {
   type Chip,
   chipEndorsementRequest,
