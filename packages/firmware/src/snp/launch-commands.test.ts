@@ -3,6 +3,7 @@ import {
   buildCpuidPage,
   buildSnpGuestPolicy,
   type CpuidEntry,
+  equalBytes,
   type PageState,
   parseCpuidPage,
   type SnpPageType,
@@ -183,13 +184,13 @@ describe('LAUNCH_UPDATE', () => {
     it('of 2 MiB is measured as 512 of 4 KiB', async () => {
       const large = random(2 * 1024 * 1024);
       expect(await on.load('NORMAL', { contents: large, gpa: 0x20_0000, size: '2M' })).toBe('SUCCESS');
-      let digest = noDigest;
+      let digest: Uint8Array = noDigest;
       for (let i = 0; i < 512; i++) {
         const part = large.subarray(4096 * i, 4096 * (i + 1));
         digest = nextDigest(digest, { type: 1, gpa: 0x20_0000 + 4096 * i, contents: part });
       }
       expect(on.launch().digest).toEqual(digest);
-      expect(plaintextAt(pages, large.length)).toEqual(large);
+      expect(equalBytes(plaintextAt(pages, large.length), large)).toBe(true);
       expect(on.reverseMap.entry(pages + 4096)).toMatchObject({ validated: true, size: '2M' });
     });
 
