@@ -1,22 +1,26 @@
 import { join } from 'node:path';
+import { createSoftwareMachine, machineProfiles, manufactureChip } from '@vouchsafe/firmware';
 import {
+  buildTcbVersion,
+  calculateSnpLaunchDigest,
+  createIdBlock,
+  generateP384,
   InvalidArgumentError,
   openSecret,
   parseCertificateTable,
   parseSnpReport,
+  systemRandom,
   toHex,
   UnavailableError,
 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { deferred } from '../../../host/src/deferred.js';
+import { runGuest, snpConfiguration } from '../../../host/src/testing/snp-fixture.js';
+import type { BootedGuest } from '../firmware/program.js';
 import { channelAttestationDevice } from '../snp/channel-device.js';
 import { openGuestChannel } from '../snp/guest-channel.js';
 import { ScriptedDriver } from '../testing/scripted-driver.js';
-import {
-  hostOf,
-  ScriptedFirmware,
-  type ScriptedGuest,
-  scriptedCertificateTable,
-} from '../testing/scripted-firmware.js';
+import { hostOf, ScriptedFirmware, scriptedCertificateTable } from '../testing/scripted-firmware.js';
 import { temporaryFolder } from '../testing/temporary.js';
 import { TsmModel } from '../testing/tsm-model.js';
 import { type AttestationDevice, type DerivedKeyRequest, RequestRefusedError } from './attestation-device.js';
@@ -26,36 +30,108 @@ import { serveAttestationSocket } from './served-socket.js';
 import { sevGuestDevice } from './sev-guest-device.js';
 import { socketAttestationDevice } from './socket-device.js';
 
+/** A guest that the suite asks for: of security version 3, on one chip, of one launch, unless it says otherwise. */
+interface TestGuest {
+  readonly otherChip?: boolean;
+  readonly otherLaunch?: boolean;
+  /** The host's certificate table. */
+  readonly table?: Uint8Array;
+}
+
 interface Backend {
   readonly name: string;
   readonly kind: AttestationDevice['kind'];
   readonly hasKeys: boolean;
-  open(guest?: ScriptedGuest, table?: Uint8Array): Promise<AttestationDevice>;
+  /** The committed TCB version. */
+  readonly tcb: bigint;
+  open(guest?: TestGuest): Promise<AttestationDevice>;
 }
 
-function channelOf(guest?: ScriptedGuest, table?: Uint8Array) {
+function channelOf({ otherChip = false, otherLaunch = false, table }: TestGuest = {}) {
+  const guest = {
+    ...(otherChip ? { chip: 2 } : {}),
+    ...(otherLaunch ? { measurement: new Uint8Array(48) } : {}),
+  };
   const firmware = new ScriptedFirmware(guest);
-  return openGuestChannel({ transport: hostOf(firmware, undefined, table), key: firmware.key(0), vmpck: 0 });
+  return openGuestChannel({
+    transport: hostOf(firmware, undefined, table),
+    key: firmware.key(0),
+    vmpck: 0,
+  });
 }
 
-const software = (guest?: ScriptedGuest, table?: Uint8Array) =>
-  channelAttestationDevice(channelOf(guest, table));
+const scripted = (guest?: TestGuest) => channelAttestationDevice(channelOf(guest));
+const scriptedTcb = 0xd918_0000_0000_0004n;
+
+const chips = [1, 2].map(() => manufactureChip({ random: systemRandom, generation: 'milan' }));
+const machineTcb = machineProfiles.milan.snp!.currentTcb;
+const idKey = generateP384();
+
+/** The device of a guest that runs in the software machine, for as long as the test does. */
+async function inSoftwareMachine({
+  otherChip = false,
+  otherLaunch = false,
+  table = scriptedCertificateTable,
+}: TestGuest = {}): Promise<AttestationDevice> {
+  const machine = createSoftwareMachine({
+    chip: chips[otherChip ? 1 : 0]!,
+    random: systemRandom,
+    memory: 16 * 1024 * 1024,
+  });
+  onTestFinished(() => machine.close());
+  const launch = {
+    ...snpConfiguration,
+    directBoot: { kernel: new Uint8Array(100), commandLine: otherLaunch ? 'other' : 'usual' },
+  };
+  const { directBoot, ...configuration } = launch;
+  const { digest } = await calculateSnpLaunchDigest({
+    ...configuration,
+    kernel: directBoot.kernel,
+    append: directBoot.commandLine,
+  });
+  const signed = await createIdBlock({ launchDigest: digest, guestSvn: 3, idKey: await idKey });
+  const idBlock = { block: signed.idBlock, authentication: signed.idAuthentication };
+  const over = new Promise<void>((resolve) => onTestFinished(() => resolve()));
+  const device = deferred<AttestationDevice>();
+  const init = ({ attestation }: BootedGuest) => {
+    device.resolve(attestation!);
+    return over;
+  };
+  const certificates = table.length === 0 ? {} : { certificateTable: table };
+  await runGuest({ machine, host: machine.host }, init, { directBoot, idBlock, ...certificates });
+  return device.promise;
+}
 
 const backends: readonly Backend[] = [
-  { name: 'guest messages', kind: 'software', hasKeys: true, open: async (...of) => software(...of) },
+  {
+    name: 'guest messages',
+    kind: 'software',
+    hasKeys: true,
+    tcb: scriptedTcb,
+    open: async (guest) => scripted(guest),
+  },
+  {
+    name: 'the software machine',
+    kind: 'software',
+    hasKeys: true,
+    tcb: wordOf(buildTcbVersion(machineTcb, 'milan')),
+    open: inSoftwareMachine,
+  },
   {
     name: 'configfs-tsm, as linux has it',
     kind: 'configfs-tsm',
     hasKeys: false,
-    open: async (...of) => configfsTsmDevice({ files: new TsmModel(software(...of)) }),
+    tcb: scriptedTcb,
+    open: async (guest) => configfsTsmDevice({ files: new TsmModel(scripted(guest)) }),
   },
   {
     name: 'configfs-tsm, a served folder',
     kind: 'configfs-tsm',
     hasKeys: false,
-    async open(...of) {
+    tcb: scriptedTcb,
+    async open(guest) {
       const folder = join(temporaryFolder(), 'report');
-      const served = await serveAttestationFolder(software(...of), folder);
+      const served = await serveAttestationFolder(scripted(guest), folder);
       onTestFinished(() => served.close());
       return configfsTsmDevice({ folder });
     },
@@ -64,30 +140,32 @@ const backends: readonly Backend[] = [
     name: 'the sev-guest driver',
     kind: 'sev-guest',
     hasKeys: true,
-    open: async (...of) => sevGuestDevice({ open: async () => new ScriptedDriver(channelOf(...of)) }),
+    tcb: scriptedTcb,
+    open: async (guest) => sevGuestDevice({ open: async () => new ScriptedDriver(channelOf(guest)) }),
   },
   {
     name: 'a socket',
     kind: 'socket',
     hasKeys: true,
-    async open(...of) {
+    tcb: scriptedTcb,
+    async open(guest) {
       const path = join(temporaryFolder(), 'device.socket');
-      const served = await serveAttestationSocket(software(...of), path);
+      const served = await serveAttestationSocket(scripted(guest), path);
       onTestFinished(() => served.close());
       return socketAttestationDevice({ path });
     },
   },
 ];
 
+function wordOf(bytes: Uint8Array): bigint {
+  return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0, true);
+}
+
 const reportData = Uint8Array.from({ length: 64 }, (_, i) => 255 - i);
 const keyRequest: DerivedKeyRequest = { root: 'VEK', fields: { measurement: true } };
 
-async function opened(
-  backend: Backend,
-  guest?: ScriptedGuest,
-  table?: Uint8Array,
-): Promise<AttestationDevice> {
-  const device = await backend.open(guest, table);
+async function opened(backend: Backend, guest?: TestGuest): Promise<AttestationDevice> {
+  const device = await backend.open(guest);
   onTestFinished(() => device.close());
   return device;
 }
@@ -115,7 +193,7 @@ describe.each(backends.map((backend) => [backend.name, backend] as const))(
     });
 
     it('come without certificates where the host gives none', async () => {
-      const device = await opened(backend, undefined, new Uint8Array());
+      const device = await opened(backend, { table: new Uint8Array() });
       const evidence = await device.report({ reportData });
       expect(Object.keys(evidence)).toEqual(['report']);
     });
@@ -182,13 +260,15 @@ describe.each(withKeys)('derived keys from %s', (_name, backend) => {
     expect(await keyOf(device, { ...keyRequest, keySelection: 'VLEK-or-VCEK', vmpl: 0 })).toBe(keys[0]);
   });
 
-  it('are the same through every backend that has keys', async () => {
-    expect(await keyOf(await opened(backend), keyRequest)).toBe(await keyOf(software(), keyRequest));
+  it('are the same when the guest is started again', async () => {
+    expect(await keyOf(await opened(backend), keyRequest)).toBe(
+      await keyOf(await backend.open(), keyRequest),
+    );
   });
 
   it('are others for another guest, and on another chip', async () => {
     const [same, guest, chip] = await Promise.all(
-      [{}, { measurement: new Uint8Array(48) }, { chip: 2 }].map(async (each) =>
+      [{}, { otherLaunch: true }, { otherChip: true }].map(async (each) =>
         keyOf(await opened(backend, each), keyRequest),
       ),
     );
@@ -197,7 +277,7 @@ describe.each(withKeys)('derived keys from %s', (_name, backend) => {
 
   it.each<[string, Partial<DerivedKeyRequest>, number]>([
     ['a security version above the guest’s', { guestSvn: 4 }, 0x16],
-    ['a TCB version above the committed one', { tcbVersion: 0xda18_0000_0000_0004n }, 0x16],
+    ['a TCB version above the committed one', { tcbVersion: backend.tcb + (1n << 56n) }, 0x16],
     ['a VLEK that is not loaded', { keySelection: 'VLEK' }, 0x27],
   ])('are refused by the firmware for %s', async (_what, change, status) => {
     const device = await opened(backend);
