@@ -54,11 +54,21 @@ async function openLibsql(path: string, more: readonly string[]): Promise<Sqlite
     for (const pragma of [...pragmas, ...more]) {
       await waitingForOthers(() => database.exec(`pragma ${pragma}`));
     }
-    return { prepare: remembering((sql) => database.prepare(sql)), close: () => database.close() };
+    return { prepare: remembering((sql) => database.prepare(sql)), close: () => closeLibsql(database) };
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new UnavailableError(`sqlite:${path}`, message, { cause });
   }
+}
+
+/** The driver lets go of the files only when its statements are collected, so what is in the log is moved before. */
+function closeLibsql(database: Libsql.Database): void {
+  try {
+    database.exec('pragma wal_checkpoint(TRUNCATE)');
+  } catch {
+    // Another process is using it, and will do so.
+  }
+  database.close();
 }
 
 type Prepare = SqliteDatabase['prepare'];
@@ -101,8 +111,10 @@ function postgres(url: string): OpenedEngine {
           oid === int8 ? wholeNumber : pg.types.getTypeParser(oid, format as 'text'),
       },
     });
-    // A connection that dies while idle is replaced at the next use; without a listener it would end the process.
+    // A connection that dies while nothing is asked of it, in a transaction or out of one, fails at its next use and is
+    // replaced; without listeners it would end the process.
     pool.on('error', () => undefined);
+    pool.on('connect', (client) => client.on('error', () => undefined));
     return new PostgresDialect({ pool });
   };
   return { engine: 'postgres', name: withoutPassword(url), dialect: open(8), reader: () => open(1) };

@@ -20,14 +20,14 @@ type TableName = (typeof tables)[number];
 export async function copyOf(
   db: Database,
   only: readonly TableName[] = tables,
-): Promise<() => Promise<void>> {
+): Promise<(into?: Database) => Promise<void>> {
   const names = tables.filter((name) => only.includes(name));
   const rows = await Promise.all(names.map(async (name) => db.query.selectFrom(name).selectAll().execute()));
-  return async () => {
-    for (const name of [...names].reverse()) await db.query.deleteFrom(name).execute();
+  return async ({ query } = db) => {
+    for (const name of [...names].reverse()) await query.deleteFrom(name).execute();
     for (const [i, name] of names.entries()) {
       for (const row of rows[i]!)
-        await db.query
+        await query
           .insertInto(name)
           .values(row as never)
           .execute();
