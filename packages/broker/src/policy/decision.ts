@@ -44,7 +44,7 @@ export interface DecisionInput {
 /** Yes or no, and why: plain JSON, for the record and for `explain`. The guest gets a number and not this. */
 export interface Decision {
   readonly allowed: boolean;
-  /** What decided: the demand that failed first, or the rule of the release policy. */
+  /** What decided: the check of the evidence or the demand that failed first, or the rule of the release policy. */
   readonly rule: string;
   /** Everything that stands in the way, not only the first; empty when allowed. */
   readonly denials: readonly Denial[];
@@ -73,7 +73,7 @@ export async function decide(input: DecisionInput): Promise<Decision> {
   );
   return {
     allowed: accepted && answer.allowed,
-    rule: failed[0]?.id ?? answer.rules[0] ?? noRule,
+    rule: (failed.length > 0 ? denials[0]?.rule : answer.rules[0]) ?? noRule,
     denials,
     references,
     demands,

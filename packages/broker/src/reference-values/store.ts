@@ -72,6 +72,7 @@ export class ReferenceValueStore {
     const document = await examine(text, this.#issuers, appraiser);
     if (document !== undefined && sameNames(row, document)) return { text, document };
     if (document !== undefined) {
+      appraiser.notAsked('reference.validity', 'each decision asks what is in force');
       appraiser.report('reference.version', false, {
         expected: `${referenceName(document)} ${document.version}, as it is signed`,
         found: `${referenceName(row)} ${row.version}`,
