@@ -21,10 +21,10 @@ export class ForbiddenError extends VouchsafeError {
   readonly code = 'forbidden';
   readonly operation: Operation;
 
-  constructor(operation: Operation, held: readonly Role[]) {
-    const needed = operations[operation].join(' or ');
-    super(`${operation} needs the role ${needed}; this token has ${held.join(', ') || 'none'}`, {
-      hint: `ask for a token with the role ${operations[operation][0]}`,
+  /** @param needed roles; those that may do the operation */
+  constructor(operation: Operation, held: readonly Role[], needed: readonly Role[] = operations[operation]) {
+    super(`${operation} needs the role ${needed.join(' or ')}; this token has ${held.join(', ') || 'none'}`, {
+      hint: `ask for a token with the role ${needed[0]}`,
     });
     this.operation = operation;
   }

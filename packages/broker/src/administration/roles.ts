@@ -17,7 +17,7 @@ export const rolePurposes: Readonly<Record<Role, string>> = {
 /** Every administrative operation, with the roles that may do it. There is none that gives a secret out. */
 export const operations = {
   'secret.put': ['admin'],
-  'secret.disable': ['admin'],
+  'secret.change': ['admin'],
   'secret.delete': ['admin'],
   'secret.list': ['admin', 'reader'],
   'policy.set': ['policy'],
@@ -25,6 +25,9 @@ export const operations = {
   'policy.list': ['policy', 'reader'],
   'reference.put': ['policy'],
   'reference.list': ['policy', 'reader'],
+  'issuer.set': ['admin'],
+  'issuer.delete': ['admin'],
+  'issuer.list': ['admin', 'policy', 'reader'],
   'launch.set': ['policy'],
   'launch.delete': ['policy'],
   'launch.list': ['policy', 'reader'],

@@ -63,6 +63,8 @@ export interface EndorsementShelf {
   freshness(): readonly { readonly subject: string; readonly fresh: boolean }[];
   /** Whether every product line has its authorities. */
   readonly ready: boolean;
+  /** Whether the last {@link EndorsementShelf.refresh} got everything from the key service. */
+  readonly complete: boolean;
   /** Resolves when nothing is being asked for. */
   settled(): Promise<void>;
 }
@@ -76,6 +78,7 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
   const shelf = new Map<string, Authorities>();
   const underWay = new Map<string, Promise<unknown>>();
   let edition = 0;
+  let failures = 0;
   const subjects = roots.flatMap(({ line }) => kinds.map((kind) => ({ kind, line })));
   const nameOf = (kind: VekKind, line: ProductLine) => `${line} ${kind}`;
 
@@ -90,6 +93,7 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
       return bytes;
     } catch (error) {
       if (!(error instanceof VouchsafeError)) throw error;
+      failures += 1;
       onFailure(path, error);
       return kept;
     }
@@ -132,7 +136,11 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
       if (kept === undefined && source !== undefined) inBackground(path, () => obtain(request, false));
       return kept;
     },
+    get complete() {
+      return failures === 0;
+    },
     async refresh() {
+      failures = 0;
       for (const { kind, line } of subjects) {
         try {
           await refreshOne(kind, line);

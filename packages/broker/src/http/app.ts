@@ -1,5 +1,13 @@
 import rateLimit from '@fastify/rate-limit';
-import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify';
+import { rcarErrorOf } from '@vouchsafe/protocol';
+import {
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  fastify,
+  LogController,
+} from 'fastify';
+import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
 import { answerTo, RateLimitedError } from './errors.js';
 import { type LogOptions, loggerOptions } from './log.js';
 import type { BrokerMetrics } from './metrics.js';
@@ -39,7 +47,7 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
   const limits = { ...defaultHttpLimits, ...options.limits };
   const common = {
     ...loggerOptions(log),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.body,
     requestTimeout: limits.requestTime,
     connectionTimeout: 2 * limits.requestTime,
@@ -47,6 +55,10 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
     trustProxy: trustProxy.length === 0 ? false : [...trustProxy],
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: true,
+    // Before any route: its message would repeat the path.
+    frameworkErrors: (_error: unknown, _request: FastifyRequest, reply: FastifyReply) => {
+      void reply.code(400).send(rcarErrorOf('InvalidRequestPath', 'the path is malformed'));
+    },
   };
   const app: FastifyInstance =
     tls === undefined
@@ -79,6 +91,8 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
   app.setNotFoundHandler(async (_request, reply) => reply.code(404).send({ error: 'not-found' }));
   app.setErrorHandler(async (error, request, reply) => {
     const { status, body, headers } = answerTo(error);
+    if (error instanceof UnauthenticatedError) request.log.warn({ reason: error.reason }, 'unauthenticated');
+    if (error instanceof ForbiddenError) request.log.warn({ operation: error.operation }, 'forbidden');
     if (status >= 500) request.log.error({ failure: failureText(error) }, 'failed');
     return reply.code(status).headers(headers).send(body);
   });

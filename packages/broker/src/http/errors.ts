@@ -1,10 +1,12 @@
 import {
+  appraisalToJson,
   InvalidArgumentError,
   MalformedError,
   RefusedError,
   UnavailableError,
   VouchsafeError,
 } from '@vouchsafe/sev';
+import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
 
 /** One party asks too often. */
@@ -42,6 +44,16 @@ export interface Answer {
 
 /** How a failure is told to an administrator or a host. Only errors that are meant for callers are shown to them. */
 export function answerTo(error: unknown): Answer {
+  if (hasZodFastifySchemaValidationErrors(error)) {
+    const [issue] = error.validation;
+    const field = `${error.validationContext ?? 'body'}${issue?.instancePath ?? ''}`;
+    return answer(400, {
+      error: 'malformed',
+      structure: 'request',
+      field,
+      message: `${field}: ${issue?.message}`,
+    });
+  }
   const status = statusOf(error);
   if (!(error instanceof VouchsafeError) || status === 500)
     return answer(status, { error: nameOfStatus(status) });
@@ -52,7 +64,8 @@ export function answerTo(error: unknown): Answer {
       : error instanceof InvalidArgumentError
         ? { argument: error.argument }
         : {};
-  const body = { error: code, message, ...(hint === undefined ? {} : { hint }), ...evidence };
+  const checks = error instanceof RefusedError ? appraisalToJson(error.appraisal) : {};
+  const body = { ...checks, error: code, message, ...(hint === undefined ? {} : { hint }), ...evidence };
   if (error instanceof RateLimitedError)
     return answer(status, body, { 'retry-after': String(error.retryAfter) });
   if (error instanceof UnauthenticatedError) return answer(status, body, { 'www-authenticate': 'Bearer' });

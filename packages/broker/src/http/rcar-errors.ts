@@ -1,5 +1,5 @@
 import { type RcarError, type RcarErrorVariant, rcarErrorOf } from '@vouchsafe/protocol';
-import { InvalidArgumentError, MalformedError, VouchsafeError } from '@vouchsafe/sev';
+import { InvalidArgumentError, MalformedError, RefusedError, VouchsafeError } from '@vouchsafe/sev';
 import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
 import {
   ChallengeRefusedError,
@@ -49,6 +49,11 @@ export function rcarAnswerTo(
     const { body } = answer(429, 'HTTPFailed', error.message);
     return { status: 429, headers: { 'retry-after': String(error.retryAfter) }, body };
   }
+  // The broker's own state was refused, or reference values of an administrator.
+  if (error instanceof RefusedError)
+    return purpose === 'administration' || purpose === 'reference-values'
+      ? answer(401, malformedVariants[purpose], withHint(error))
+      : answer(503, 'StorageBackendInitialization', 'the broker cannot answer now; its operator has to look');
   const status = statusOf(error);
   if (error instanceof MalformedError && error.structure === 'resource path')
     return answer(404, 'InvalidRequestPath', error.message);

@@ -1,9 +1,10 @@
 import { largestRcarRequest, parseResourcePath, rcarCookie, rcarErrorOf } from '@vouchsafe/protocol';
-import { MalformedError } from '@vouchsafe/sev';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { GuestCredentials, GuestService } from '../attestation/guest-service.js';
 import { SessionRefusedError } from '../attestation/refused.js';
 import { failureText } from './app.js';
+import { bearerOf } from './bearer.js';
+import { textOf } from './body.js';
 import { type RcarPurpose, rcarAnswerTo } from './rcar-errors.js';
 
 declare module 'fastify' {
@@ -69,23 +70,6 @@ export function pathAfter({ url }: FastifyRequest, route: string): string {
   return path.slice(rcarPrefix.length + route.length);
 }
 
-/** A body as text. @throws MalformedError for bytes that are not UTF-8 */
-export function textOf(body: unknown): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytesOf(body));
-  } catch {
-    throw new MalformedError({
-      structure: 'body',
-      field: '/',
-      offset: 0,
-      expected: 'text in UTF-8',
-      found: 'other bytes',
-    });
-  }
-}
-
-export const bytesOf = (body: unknown): Uint8Array => (body instanceof Uint8Array ? body : new Uint8Array());
-
 function setSession(reply: FastifyReply, cookie: string, expiresAt: number): FastifyReply {
   return reply
     .header('set-cookie', `${rcarCookie}=${cookie}; Expires=${new Date(expiresAt).toUTCString()}`)
@@ -105,9 +89,4 @@ function sessionOf({ headers }: FastifyRequest): string | undefined {
 
 function credentialsOf(request: FastifyRequest): GuestCredentials {
   return { cookie: sessionOf(request), bearer: bearerOf(request) };
-}
-
-/** The token of `Authorization: Bearer …` (RFC 6750), if there is one. */
-export function bearerOf({ headers }: FastifyRequest): string | undefined {
-  return /^Bearer ([A-Za-z0-9._~+/=-]+)$/i.exec(headers.authorization ?? '')?.[1];
 }

@@ -15,7 +15,7 @@ const tableName = 'signing_keys';
 export function databaseSigningKeys(
   db: Database,
   keys: StateKeys,
-  onChange: (tx: Transaction, key: StoredSigningKey) => void,
+  onChange: (tx: Transaction, key: StoredSigningKey, by: string) => void,
 ): SigningKeyRepository {
   return {
     async list() {
@@ -24,7 +24,7 @@ export function databaseSigningKeys(
         .map((row) => stored(keys.requireMac(tableName, row.id, row)))
         .sort((a, b) => b.createdAt - a.createdAt);
     },
-    async succeed(key, previousVerifiesUntil) {
+    async succeed(key, previousVerifiesUntil, by) {
       await inTransaction(db, async (tx) => {
         const rows = await tx.query
           .selectFrom(tableName)
@@ -53,7 +53,7 @@ export function databaseSigningKeys(
           published_until: null,
         });
         await tx.query.insertInto(tableName).values(added).execute();
-        onChange(tx, key);
+        onChange(tx, key, by);
       });
     },
   };

@@ -36,7 +36,7 @@ export interface SigningKeyRepository {
   /** All keys, the newest first. */
   list(): Promise<readonly StoredSigningKey[]>;
   /** Adds the newest key and sets, in the same transaction, until when the one before it still verifies. */
-  succeed(key: StoredSigningKey, previousVerifiesUntil: number): Promise<void>;
+  succeed(key: StoredSigningKey, previousVerifiesUntil: number, by: string): Promise<void>;
 }
 
 /** Encrypts private keys at rest. `context` is bound: a key that was moved to another name does not unwrap. */
@@ -65,9 +65,10 @@ export interface KeyRing {
   /**
    * Makes a new key, which signs from now on. Tokens of the key before it stay good for `overlap` milliseconds; 0 ends
    * them at once, for a key that was stolen.
+   * @param by who asks for it, for the record
    * @throws InvalidArgumentError for an overlap that is no whole number
    */
-  rotate(overlap: number): Promise<PublicSigningKey>;
+  rotate(overlap: number, by: string): Promise<PublicSigningKey>;
 }
 
 interface Loaded {
@@ -118,11 +119,11 @@ export function createKeyRing(options: KeyRingOptions): KeyRing {
     async publicKeys() {
       return (await keys()).filter(verifies).map(({ publicKey }) => publicKey);
     },
-    async rotate(overlap) {
+    async rotate(overlap, by) {
       if (!Number.isSafeInteger(overlap) || overlap < 0)
         throw new InvalidArgumentError('overlap', 'expected a whole number of milliseconds');
       const key = await newSigningKey(wrapping, now());
-      await repository.succeed(key, now() + overlap);
+      await repository.succeed(key, now() + overlap, by);
       loaded = undefined;
       return key.publicKey;
     },

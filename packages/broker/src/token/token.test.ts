@@ -54,7 +54,7 @@ async function broker(start = Date.UTC(2026, 10, 22)) {
   const { repository, wrapping } = store;
   const ring = () => createKeyRing({ repository, wrapping, now: () => clock.now });
   const keys = ring();
-  await keys.rotate(5 * minute);
+  await keys.rotate(5 * minute, 'test');
   const issue = async (lifetime = 5 * minute, from = keys) => {
     const claims = earClaims(subject, issuer, { now: clock.now, expiresAt: clock.now + lifetime });
     return { token: await signEarToken(from, claims), expiresAt: claims.exp * 1000 };
@@ -120,7 +120,7 @@ describe('a token', () => {
     const { keys, issue, check, clock } = await broker();
     const { token } = await issue(60 * minute);
     const before = await keys.publicKeys();
-    await keys.rotate(10 * minute);
+    await keys.rotate(10 * minute, 'test');
     expect((await keys.publicKeys()).length).toBe(2);
     expect((await keys.signer()).kid).not.toBe(before[0]!.kid);
     clock.now += 10 * minute - 1;
@@ -135,7 +135,7 @@ describe('a token', () => {
     const other = ring();
     const { token } = await issue();
     expect(await check(token, other)).toBe('accepted');
-    await keys.rotate(0);
+    await keys.rotate(0, 'test');
     expect(await check(token)).toBe('token.key');
     clock.now += 1000;
     expect(await check(token, other)).toBe('token.key');
@@ -250,7 +250,7 @@ describe('the signing keys', () => {
     const { repository, wrapping } = keyStore();
     const keys = createKeyRing({ repository, wrapping, now: () => 0 });
     await expect(keys.signer()).rejects.toThrow(UnavailableError);
-    await expect(keys.rotate(-1)).rejects.toMatchObject({ argument: 'overlap' });
+    await expect(keys.rotate(-1, 'test')).rejects.toMatchObject({ argument: 'overlap' });
   });
 
   it('are read again when the clock goes backwards', async () => {
@@ -258,7 +258,7 @@ describe('the signing keys', () => {
     const other = ring();
     const { token } = await issue();
     expect(await check(token, other)).toBe('accepted');
-    await keys.rotate(0);
+    await keys.rotate(0, 'test');
     clock.now -= 1;
     expect((await other.publicKeys()).length).toBe(2);
   });

@@ -1,0 +1,103 @@
+import { NotFoundError } from '../http/errors.js';
+import {
+  type PolicyKind,
+  type ReleasePolicyKind,
+  releasePolicyKinds,
+  requirePolicyName,
+  type StoredPolicy,
+} from '../policy/policy-store.js';
+import { languageOf, prepareReleasePolicy } from '../policy/prepare.js';
+import { inTransaction } from '../state/database.js';
+import type { Principal } from './admin-tokens.js';
+import { type AdministrationContext, byWhom } from './context.js';
+
+export interface PolicyDescription {
+  readonly name: string;
+  readonly version: number;
+  readonly language: ReleasePolicyKind;
+  readonly author: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+}
+
+/**
+ * Sets a release policy, which decides from now on, on all replicas.
+ * @throws InvalidArgumentError for one that does not type-check, is not recognised or does not load
+ */
+export async function setPolicy(
+  { state, policies }: AdministrationContext,
+  given: { readonly name: string; readonly content: Uint8Array },
+  who: Principal,
+): Promise<PolicyDescription & { readonly id: string; readonly warnings: readonly string[] }> {
+  const { name, content } = given;
+  requirePolicyName(name);
+  const kind = languageOf(content);
+  const prepared = await prepareReleasePolicy(kind, content);
+  const warnings = 'warnings' in prepared ? (prepared.warnings as readonly string[]) : [];
+  await prepared.close();
+  const author = byWhom(who);
+  const stored = await inTransaction(state.db, async (tx) => {
+    const now = state.clock.now();
+    const set = await policies.set(tx, { name, kind, content, author, now });
+    const { version } = set;
+    state.record.append(tx, {
+      kind: 'administration',
+      subject: `policy ${name}`,
+      body: { act: 'policy.set', by: author, name, version, language: kind, policy: prepared.id },
+    });
+    return set;
+  });
+  return { ...summary(stored), id: prepared.id, warnings };
+}
+
+/** @throws NotFoundError */
+export async function deletePolicy(
+  { state, policies }: AdministrationContext,
+  name: string,
+  who: Principal,
+): Promise<void> {
+  await removeNamed({ state, policies }, { name, kind: 'cedar', act: 'policy.delete' }, who);
+}
+
+/** Removes a policy, a launch or an issuer. @throws NotFoundError */
+export async function removeNamed(
+  { state, policies }: Pick<AdministrationContext, 'state' | 'policies'>,
+  { name, kind, act }: { readonly name: string; readonly kind: PolicyKind; readonly act: string },
+  who: Principal,
+): Promise<void> {
+  await inTransaction(state.db, async (tx) => {
+    if (!(await policies.remove(tx, name, kind))) throw new NotFoundError(`${act.split('.')[0]} ${name}`);
+    state.record.append(tx, {
+      kind: 'administration',
+      subject: `${act.split('.')[0]} ${name}`,
+      body: { act, by: byWhom(who), name },
+    });
+  });
+}
+
+export async function listPolicies({ state, policies }: AdministrationContext): Promise<PolicyDescription[]> {
+  return (await policies.list(state.db.query, releasePolicyKinds)).map(summary);
+}
+
+/** @throws NotFoundError */
+export async function findPolicy(
+  { state, policies }: AdministrationContext,
+  name: string,
+): Promise<PolicyDescription & { readonly content: Uint8Array }> {
+  const found = await policies.find(state.db.query, name, 'cedar');
+  if (found === undefined) throw new NotFoundError(`policy ${name}`);
+  return { ...summary(found), content: found.content };
+}
+
+function summary({
+  name,
+  version,
+  kind,
+  author,
+  createdAt,
+}: Omit<StoredPolicy, 'content'>): PolicyDescription {
+  return { name, version, language: kind as ReleasePolicyKind, author, createdAt };
+}
+
+/** What a broker denies everything with until somebody says otherwise. */
+export const denyAllPolicy = '@id("deny-all")\nforbid (principal, action, resource);\n';

@@ -1,0 +1,64 @@
+import swagger from '@fastify/swagger';
+import { parseStrictJson } from '@vouchsafe/protocol';
+import type {
+  FastifyBaseLogger,
+  FastifyInstance,
+  RawReplyDefaultExpression,
+  RawRequestDefaultExpression,
+  RawServerDefault,
+} from 'fastify';
+import {
+  jsonSchemaTransform,
+  serializerCompiler,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
+import { textOf } from '../body.js';
+
+export const adminPrefix = '/v1';
+
+/** Where routes stand whose zod schemas are validation, types and description in one. */
+export type AdminScope = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** The description of the administrators' API, at `/openapi.json`. It knows the routes that are registered after it. */
+export async function describeApi(app: FastifyInstance, version: string): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Vouchsafe key broker',
+        version,
+        description: 'The administrators’ side. Guests speak the protocol of Trustee, below /kbs/v0.',
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      security: [{ token: [] }],
+    },
+    transform: jsonSchemaTransform,
+  });
+  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+}
+
+/** The administrators' API: strict JSON, zod schemas. `routes` adds what is served. */
+export async function adminScope(app: FastifyInstance, routes: (scope: AdminScope) => void): Promise<void> {
+  await app.register(
+    async (plain) => {
+      plain.setValidatorCompiler(validatorCompiler);
+      plain.setSerializerCompiler(serializerCompiler);
+      plain.addContentTypeParser('application/json', { parseAs: 'buffer' }, (_request, body, done) => {
+        try {
+          done(null, parseStrictJson('request', textOf(body)));
+        } catch (error) {
+          done(error as Error, undefined);
+        }
+      });
+      routes(plain.withTypeProvider<ZodTypeProvider>());
+    },
+    { prefix: adminPrefix },
+  );
+}
