@@ -144,6 +144,17 @@ describe('pages of 2 MiB', () => {
     expect(map.state(inside)).toBe('Hypervisor');
   });
 
+  it('keep what the guest said of them where only `immutable` changes', () => {
+    const map = withLarge();
+    map.adjust(large, 1, 3, false);
+    const request = guests(0x60_0000, { size: '2M', immutable: true });
+    expect(map.update(large, request)).toBe(status.success);
+    for (const at of [large, inside]) {
+      expect(map.state(at)).toBe('Pre-Swap');
+      expect(map.entry(at)).toMatchObject({ size: '2M', permissions: [0x1f, 3, 0, 0] });
+    }
+  });
+
   it('do not swallow pages of 4 KiB, their own or others’', () => {
     const map = newMap();
     map.update(inside, guests(0x60_3000));

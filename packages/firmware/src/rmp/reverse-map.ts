@@ -23,6 +23,9 @@ export interface PageAttributes {
   readonly permissions?: VmplPermissions;
 }
 
+/** Of a page that its owner has not seen yet. */
+const nothingSaid = { validated: false, vmsa: false, permissions: initialPermissions } as const;
+
 const bit = { assigned: 1, large: 2, immutable: 4, validated: 8, vmsa: 16 } as const;
 
 /**
@@ -64,19 +67,12 @@ export class ReverseMap {
 
     const old = this.entry(address);
     const keeps =
-      request.assigned &&
-      request.asid !== 0 &&
-      old.assigned &&
-      old.asid === request.asid &&
-      old.guestAddress === request.guestAddress &&
-      old.size === request.size;
+      old.asid === request.asid && old.guestAddress === request.guestAddress && old.size === request.size;
     // A page of 4 KiB in the place of one of 2 MiB: the rest of it goes back to the hypervisor.
-    if (old.size === '2M' && request.size === '4K') this.#clear(this.#pages(address, '2M'));
-    if (!request.assigned) this.#clear(pages);
-    else {
-      const kept = keeps ? old : { validated: false, vmsa: false, permissions: initialPermissions };
-      this.#write(address, { ...request, ...kept, size: request.size, immutable: request.immutable });
-    }
+    if (old.size === '2M') this.#clear(this.#pages(address, '2M'));
+    const { validated, vmsa, permissions } = keeps ? old : nothingSaid;
+    if (request.assigned) this.#write(address, { ...request, validated, vmsa, permissions });
+    else this.#clear(pages);
     return rmpStatus.SUCCESS;
   }
 
