@@ -1,10 +1,12 @@
 import { VouchsafeError } from '@vouchsafe/sev';
-import type { ConfidentialMachine, MachineEvent, RunState } from '../launch/launcher.js';
+import type { MachineEvent, RunState, VirtualMachine } from '../launch/launcher.js';
+import { FirmwareCommandError } from '../platform/firmware-error.js';
 import { type QmpCommand, QmpRefusal, qmpCommand } from './commands.js';
+import { qemuFirmwareText } from './firmware-texts.js';
 import type { QmpVersion } from './messages.js';
 
 /** What QEMU's control commands need of a machine. */
-export type Runnable = Pick<ConfidentialMachine, 'status' | 'resume' | 'pause' | 'quit' | 'onEvent'>;
+export type Runnable = VirtualMachine;
 
 /** QEMU's commands to run, stop and end a machine (qemu qapi/run-state.json, qapi/control.json). */
 export function controlCommandsOf(
@@ -70,6 +72,10 @@ async function explaining(work: () => Promise<void>): Promise<void> {
   try {
     await work();
   } catch (error) {
+    if (error instanceof FirmwareCommandError && error.command.startsWith('SNP_')) {
+      const { command, status } = error;
+      throw new QmpRefusal(qemuFirmwareText({ step: 'launch', command, status }));
+    }
     throw error instanceof VouchsafeError ? new QmpRefusal(error.message) : error;
   }
 }

@@ -36,10 +36,13 @@ export type FirmwareRefusal =
   | { readonly step: 'inject-secret'; readonly status: number }
   | { readonly step: 'attestation-report'; readonly status: number }
   | { readonly step: 'export'; readonly status: number }
-  | { readonly step: 'chip-id'; readonly status: number };
+  | { readonly step: 'chip-id'; readonly status: number }
+  /** A command of the launch itself, after which QEMU ends. */
+  | { readonly step: 'launch'; readonly command: string; readonly status: number };
 
 /** The sentence in which QEMU's QMP commands report a status of the firmware. */
-export function qemuFirmwareText({ step, status }: FirmwareRefusal): string {
+export function qemuFirmwareText(refusal: FirmwareRefusal): string {
+  const { step, status } = refusal;
   const text = qemuStatusText(status);
   switch (step) {
     case 'inject-secret':
@@ -48,6 +51,8 @@ export function qemuFirmwareText({ step, status }: FirmwareRefusal): string {
       return `SEV: Failed to get attestation report ret=${ioError} fw_err=${status} (${text})`;
     case 'export':
       return `SEV: Failed to export PDH cert ret=${ioError} fw_err=${status} (${text})`;
+    case 'launch':
+      return `${refusal.command} ret=${ioError} fw_error=${status} '${text}'`;
     case 'chip-id':
       return `SEV: Failed to get ID ret=${ioError} fw_err=${status} (${text})`;
   }

@@ -109,7 +109,7 @@ export function qemuLauncher(options: QemuLauncherOptions = {}): QemuLauncher {
         clearTimeout(killer);
         await remove();
       };
-      return { client, release };
+      return { client, release, ended: process.ended };
     });
   }
 

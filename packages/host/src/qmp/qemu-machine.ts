@@ -1,5 +1,6 @@
 import { fromBase64, MalformedError, toBase64, UnavailableError } from '@vouchsafe/sev';
 import { z } from 'zod';
+import { deferred } from '../deferred.js';
 import type {
   ConfidentialMachine,
   MachineEvent,
@@ -9,9 +10,10 @@ import type {
 } from '../launch/launcher.js';
 import type { QmpClient } from './client.js';
 import type { QmpEvent } from './messages.js';
-import { launchedWithoutSev, withMeaning } from './refusals.js';
+import { launchedWithoutSev, launchedWithSnp, meaningOf, withMeaning } from './refusals.js';
 
 const statusAnswer = z.object({ status: z.string() });
+const sevType = z.object({ 'sev-type': z.enum(['sev', 'sev-snp']).optional() });
 const sevAnswer = z.object({
   enabled: z.boolean(),
   'api-major': z.int(),
@@ -68,10 +70,15 @@ export interface QemuMachineOptions {
   readonly client: QmpClient;
   /** What to do when the connection is over, whichever side ended it. */
   readonly release?: () => Promise<void>;
+  /** Resolves when the process has ended, with what it wrote to standard error. */
+  readonly ended?: Promise<{ readonly errorText: string }>;
 }
 
+/** Milliseconds. A process whose connection has ended is at its end, too, or never will be. */
+const lastWordsWithin = 5000;
+
 /** A machine that a QEMU runs, driven by its QMP commands. */
-function qemuVirtualMachine({ client, release }: QemuMachineOptions): {
+function qemuVirtualMachine({ client, release, ended: process }: QemuMachineOptions): {
   readonly machine: VirtualMachine;
   /** @throws UnavailableError once it has been quit */
   present(): Promise<QmpClient>;
@@ -99,6 +106,17 @@ function qemuVirtualMachine({ client, release }: QemuMachineOptions): {
     return client;
   }
 
+  /** QEMU ends when the secure processor does not let the guest run; why, it says as it goes. */
+  async function lastWords(error: unknown): Promise<Error | undefined> {
+    if (process === undefined || !(error instanceof UnavailableError) || error.what !== 'QMP')
+      return undefined;
+    const waited = deferred<undefined>();
+    const timer = setTimeout(() => waited.resolve(undefined), lastWordsWithin);
+    const end = await Promise.race([process, waited.promise]);
+    clearTimeout(timer);
+    return end && meaningOf(end.errorText, error);
+  }
+
   async function quit(): Promise<void> {
     try {
       await client.execute('quit');
@@ -115,7 +133,10 @@ function qemuVirtualMachine({ client, release }: QemuMachineOptions): {
       return runState((await ask(client, 'query-status', statusAnswer)).status);
     },
     async resume() {
-      await withMeaning((await present()).execute('cont'));
+      const connected = await present();
+      await withMeaning(connected.execute('cont')).catch(async (error: unknown) => {
+        throw (await lastWords(error)) ?? error;
+      });
     },
     async pause() {
       await withMeaning((await present()).execute('stop'));
@@ -138,7 +159,9 @@ export function qemuMachine(options: QemuMachineOptions): ConfidentialMachine {
   return {
     ...machine,
     async information() {
-      const answer = await ask(await present(), 'query-sev', sevAnswer);
+      const client = await present();
+      if ((await ask(client, 'query-sev', sevType))['sev-type'] === 'sev-snp') throw launchedWithSnp();
+      const answer = await ask(client, 'query-sev', sevAnswer);
       if (!answer.enabled) throw launchedWithoutSev();
       return {
         apiMajor: answer['api-major'],

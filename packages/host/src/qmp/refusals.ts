@@ -76,6 +76,12 @@ const knownRefusals: readonly KnownRefusal[] = [
     means: 'this QEMU was built without SEV',
     hint: 'install qemu-system-x86 of Debian 12 or later',
   },
+  {
+    says: /does not accept value 'sev-snp-guest'|invalid object type: sev-snp-guest/,
+    what: 'QEMU',
+    means: 'this QEMU knows no SEV-SNP guests',
+    hint: 'use QEMU 9.1 or later, on a host with Linux 6.11 or later',
+  },
   withoutSev,
   {
     says: /no secret area found in OVMF/,
@@ -105,6 +111,9 @@ const knownRefusals: readonly KnownRefusal[] = [
 
 /** Command of the firmware that each of QEMU's messages is about. */
 const firmwareCommands: readonly (readonly [RegExp, string])[] = [
+  [/SNP_LAUNCH_START/, 'SNP_LAUNCH_START'],
+  [/SNP_LAUNCH_UPDATE/, 'SNP_LAUNCH_UPDATE'],
+  [/SNP_LAUNCH_FINISH/, 'SNP_LAUNCH_FINISH'],
   [/LAUNCH_START|encryption context/, 'LAUNCH_START'],
   [/LAUNCH_UPDATE_VMSA/, 'LAUNCH_UPDATE_VMSA'],
   [/LAUNCH_UPDATE/, 'LAUNCH_UPDATE_DATA'],
@@ -136,6 +145,15 @@ export function meaningOf(text: string, cause?: unknown): VouchsafeError | undef
 /** What query-sev says with a member instead of a refusal. */
 export function launchedWithoutSev(): UnavailableError {
   return new UnavailableError(withoutSev.what, withoutSev.means, { hint: withoutSev.hint });
+}
+
+/** What query-sev says of a guest that is asked for what only SEV and SEV-ES have. */
+export function launchedWithSnp(): UnavailableError {
+  return new UnavailableError(
+    'virtual machine',
+    'it is a guest of SEV-SNP: the host has no measurement of it, and no way to give it a secret',
+    { hint: 'ask the guest for a report: `vouchsafe guest report`, and `vouchsafe report verify`' },
+  );
 }
 
 /** Gives refusals that are known their meaning; other errors stay what they are. */

@@ -104,7 +104,10 @@ const stateNumbers = {
 } as const;
 
 /** Says a refusal of the firmware in QEMU's words. */
-async function reporting<T>(step: FirmwareRefusal['step'], work: () => Promise<T>): Promise<T> {
+async function reporting<T>(
+  step: Exclude<FirmwareRefusal['step'], 'launch'>,
+  work: () => Promise<T>,
+): Promise<T> {
   try {
     return await work();
   } catch (error) {

@@ -1,5 +1,7 @@
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
+import { fromBase64, parseIdAuthentication } from '@vouchsafe/sev';
 import { deferred } from '../deferred.js';
+import type { SnpLaunchConfiguration } from '../launch/launcher.js';
 import { FirmwareCommandError } from '../platform/firmware-error.js';
 import { qemuStatusText } from '../qmp/firmware-texts.js';
 import { readLaunchFiles } from '../qmp/launch-files.js';
@@ -43,7 +45,9 @@ async function configurationIn(commandLine: readonly string[], host: HostMachine
   if (machine.first === 'none') return undefined;
   const id = machine.values.get('confidential-guest-support');
   const sev = optionList(argumentAfter(commandLine, '-object')!);
-  if (sev.first !== 'sev-guest' || sev.values.get('id') !== id) throw new Error('no sev-guest object');
+  const isSnp = sev.first === 'sev-snp-guest';
+  if ((!isSnp && sev.first !== 'sev-guest') || sev.values.get('id') !== id)
+    throw new Error('no sev-guest object');
   if (Number(sev.values.get('cbitpos')) !== host.capabilities.cBitPosition) {
     throw new Error(
       `sev_kvm_init: cbitpos check failed, host '${host.capabilities.cBitPosition}' requested another`,
@@ -56,12 +60,14 @@ async function configurationIn(commandLine: readonly string[], host: HostMachine
   );
   if ((kernel !== undefined) !== (sev.values.get('kernel-hashes') === 'on'))
     throw new Error('kernel not measured');
-  return readLaunchFiles({
-    policy: Number(sev.values.get('policy')),
+  const bios = argumentAfter(commandLine, '-bios');
+  if (isSnp !== (bios !== undefined)) throw new Error('KVM_SET_USER_MEMORY_REGION2 failed');
+  const common = await readLaunchFiles({
+    policy: isSnp ? 0 : Number(sev.values.get('policy')),
     ...(godhCertificate === undefined || session === undefined
       ? {}
       : { channel: { godhCertificate, session } }),
-    firmware: optionList(argumentAfter(commandLine, '-drive')!).values.get('file')!,
+    firmware: bios ?? optionList(argumentAfter(commandLine, '-drive')!).values.get('file')!,
     ...(kernel === undefined
       ? {}
       : {
@@ -75,6 +81,32 @@ async function configurationIn(commandLine: readonly string[], host: HostMachine
     vcpuType: argumentAfter(commandLine, '-cpu')!,
     memory: 1024 * Number(argumentAfter(commandLine, '-m')!.replace(/K$/, '')),
   });
+  return isSnp ? snpConfiguration(common, sev.values) : common;
+}
+
+/** What QEMU's sev-snp-guest object takes. */
+function snpConfiguration(
+  common: Awaited<ReturnType<typeof readLaunchFiles>>,
+  values: ReadonlyMap<string, string>,
+): SnpLaunchConfiguration {
+  const bytes = (name: string) => {
+    const text = values.get(name);
+    return text === undefined ? undefined : fromBase64(text, name);
+  };
+  const [block, authentication] = [bytes('id-block'), bytes('id-auth')];
+  const hasAuthor = authentication && parseIdAuthentication(authentication).author !== undefined;
+  if ((values.get('author-key-enabled') === 'on') !== (hasAuthor ?? false)) throw new Error('author key');
+  const [hostData, guestVisibleWorkarounds] = [bytes('host-data'), bytes('guest-visible-workarounds')];
+  return {
+    ...common,
+    mode: 'snp',
+    policy: BigInt(values.get('policy')!),
+    guestFeatures: values.get('secure-tsc') === 'on' ? 0x201n : 1n,
+    vcekDisabled: values.get('vcek-disabled') === 'on',
+    ...(block === undefined || authentication === undefined ? {} : { idBlock: { block, authentication } }),
+    ...(hostData === undefined ? {} : { hostData }),
+    ...(guestVisibleWorkarounds === undefined ? {} : { guestVisibleWorkarounds }),
+  };
 }
 
 function argumentAfter(commandLine: readonly string[], name: string): string | undefined {
