@@ -92,11 +92,40 @@ describe('a chip in a file', () => {
       JSON.stringify({ ...state, secret: 7 }),
       JSON.stringify({ ...state, flash: 'AAAA' }),
       JSON.stringify({ ...state, flash: '*' }),
+      JSON.stringify({ ...state, committed: `${String(state['committed'])}00` }),
+      JSON.stringify({ ...state, committed: 7 }),
+      JSON.stringify({ ...state, format: 'vouchsafe software chip 1' }),
     ];
     for (const text of bad) {
       await writeFile(path(), text);
       await expect(loadChipFile(path())).rejects.toThrow(MalformedError);
     }
+  });
+
+  it('keeps what was committed, beside the flash', async () => {
+    const chip = await openChipFile(path(), { random });
+    expect(chip.committed.read()).toEqual(new Uint8Array(16).fill(0xff));
+    await chip.committed.write(new Uint8Array(16).fill(7));
+    await certificatesOf(path());
+    const again = (await loadChipFile(path()))!;
+    expect(again.committed.read()).toEqual(new Uint8Array(16).fill(7));
+    expect(again.flash.read()).not.toEqual(erasedStore());
+    await again.committed.write(new Uint8Array(16).fill(8));
+    const last = (await loadChipFile(path()))!;
+    expect(last.flash.read()).toEqual(again.flash.read());
+    expect(last.committed.read()).toEqual(new Uint8Array(16).fill(8));
+  });
+
+  it('of the format before SEV-SNP has committed nothing yet', async () => {
+    const chip = await openChipFile(path(), { random });
+    const { committed, ...state } = JSON.parse(await readFile(path(), 'utf8')) as Record<string, unknown>;
+    expect(committed).toBe('ff'.repeat(16));
+    await writeFile(path(), JSON.stringify({ ...state, format: 'vouchsafe software chip 1' }));
+    const older = (await loadChipFile(path()))!;
+    expect(older.committed.read()).toEqual(new Uint8Array(16).fill(0xff));
+    expect(chipEndorsementRequest(older)).toEqual(chipEndorsementRequest(chip));
+    await older.committed.write(new Uint8Array(16).fill(1));
+    expect(JSON.parse(await readFile(path(), 'utf8'))).toMatchObject({ format: 'vouchsafe software chip 2' });
   });
 
   it('says nothing of its secret in an error', async () => {
