@@ -2,6 +2,18 @@ export * from './administration/roles.js';
 export type { AdminTokenDescription } from './administration/tokens.js';
 export type { TrusteeIdentityProvider } from './administration/trustee-tokens.js';
 export * from './broker.js';
+export {
+  type BrokerConfiguration,
+  configurationText,
+  parseBrokerConfiguration,
+} from './configuration/configuration.js';
+export {
+  addressIn,
+  type ConfiguredBroker,
+  configurationFile,
+  configuredBroker,
+  configuredState,
+} from './configuration/open.js';
 export type { ListenAddress } from './http/listen.js';
 export type { LogOptions } from './http/log.js';
 export * from './policy/ready-made.js';
