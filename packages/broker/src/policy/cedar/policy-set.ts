@@ -3,6 +3,7 @@ import { InvalidArgumentError } from '@vouchsafe/sev';
 import { policyError, withCedar } from './engine.js';
 import type { CedarRequest } from './entities.js';
 import { requireWithinLimits } from './limits.js';
+import { projectionOf } from './projection.js';
 
 /** One permit or forbid of a policy. */
 export interface CedarRule {
@@ -30,6 +31,7 @@ export class CedarPolicySet {
   /** What the type checker found odd, such as a rule that never applies. */
   readonly warnings: readonly string[];
   readonly #slot: string;
+  readonly #project: (request: CedarRequest) => CedarRequest;
   /** Instance of Cedar that holds the parsed policy. */
   #generation: number | undefined;
   #closed = false;
@@ -37,6 +39,7 @@ export class CedarPolicySet {
   private constructor(rules: readonly CedarRule[], warnings: readonly string[]) {
     this.rules = rules;
     this.warnings = warnings;
+    this.#project = projectionOf(rules.map(({ json }) => json));
     this.#slot = freeSlots.pop() ?? `release policy ${++slots}`;
   }
 
@@ -66,7 +69,7 @@ export class CedarPolicySet {
   }
 
   /** Asks without the schema: claims are built to fit it, and checking that again costs twice the answer. */
-  ask({ principal, action, resource, context, entities }: CedarRequest): CedarAnswer {
+  ask(request: CedarRequest): CedarAnswer {
     if (this.#closed) throw new InvalidArgumentError('policy', 'was closed');
     const answer = withCedar((cedar, generation) => {
       if (this.#generation !== generation) {
@@ -74,15 +77,7 @@ export class CedarPolicySet {
         if (prepared.type === 'failure') throw policyError(prepared.errors);
         this.#generation = generation;
       }
-      const preparsedPolicySetId = this.#slot;
-      return cedar.statefulIsAuthorized({
-        principal,
-        action,
-        resource,
-        context,
-        entities,
-        preparsedPolicySetId,
-      });
+      return cedar.statefulIsAuthorized({ ...this.#project(request), preparsedPolicySetId: this.#slot });
     });
     if (answer.type === 'failure') {
       const message = answer.errors.map((each) => each.message).join('; ');
