@@ -208,6 +208,18 @@ export const commandTable: CommandTable = {
         summary: 'make a new OCA, PEK and PDH',
         load: async () => (await import('./platform/keys.js')).regenerate,
       },
+      config: {
+        summary: 'what SEV-SNP reports are signed for and keep back',
+        load: async () => (await import('./platform/snp.js')).config,
+      },
+      commit: {
+        summary: 'never run older SEV-SNP firmware again',
+        load: async () => (await import('./platform/snp.js')).commit,
+      },
+      'vlek-load': {
+        summary: 'load a VLEK',
+        load: async () => (await import('./platform/snp.js')).vlekLoad,
+      },
       reset: { summary: 'erase all keys', load: async () => (await import('./platform/keys.js')).reset },
     },
   },
@@ -236,8 +248,33 @@ export const commandTable: CommandTable = {
     },
   },
   guest: {
-    summary: 'inside a guest: its secrets and its disks',
+    summary: 'inside a guest: its reports, keys, secrets and disks',
     commands: {
+      report: {
+        summary: 'ask for an attestation report',
+        load: async () => (await import('./guest/report.js')).report,
+      },
+      key: {
+        summary: 'have a key derived for this guest',
+        load: async () => (await import('./guest/key.js')).key,
+      },
+      seal: {
+        summary: 'seal a file or a volume to this guest',
+        load: async () => (await import('./guest/seal.js')).seal,
+      },
+      unseal: {
+        summary: 'open what was sealed to this guest',
+        load: async () => (await import('./guest/unseal.js')).unseal,
+      },
+      device: {
+        summary: 'attestation devices for development',
+        commands: {
+          serve: {
+            summary: 'serve the device of a software guest',
+            load: async () => (await import('./guest/device-serve.js')).deviceServe,
+          },
+        },
+      },
       firmware: {
         summary: 'write the firmware image of software guests',
         load: async () => (await import('./guest/firmware.js')).firmware,

@@ -82,6 +82,8 @@ const refusalCodes = new Set([
   'session-refused',
   'packet-refused',
   'wrong-disk-key',
+  'wrong-sealing-key',
+  'request-refused',
   'attestation-refused',
   'release-refused',
 ]);

@@ -24,6 +24,17 @@ export const attestationDevice = withDefault(
   'auto',
 );
 
+/** Where a command gets its keys, which not every device has. */
+export const keyDevice = withDefault(
+  parsed<OpenDevice>(
+    '--device <device>',
+    'where keys come from: auto, sev-guest[:PATH] or socket:PATH',
+    (given, name) => (given === 'auto' ? openSevGuest : readDevice(given, name)),
+  ),
+  () => openSevGuest(),
+  'auto',
+);
+
 function readDevice(given: string, name: string): OpenDevice {
   const [kind = '', path] = /^([^:]*)(?::(.+))?$/s.exec(given)?.slice(1) ?? [];
   if (kind === 'auto' && path === undefined) return openFirst;
@@ -34,6 +45,13 @@ function readDevice(given: string, name: string): OpenDevice {
     name,
     `expected auto, configfs[:DIR], sev-guest[:PATH] or socket:PATH, found ${JSON.stringify(given.slice(0, 60))}`,
   );
+}
+
+function openSevGuest(): AttestationDevice {
+  if (existsSync(linuxSevGuestPath)) return sevGuestDevice();
+  throw new UnavailableError('attestation device', `${linuxSevGuestPath} is not there`, {
+    hint: 'inside a SEV-SNP guest: load the module sev-guest; elsewhere name a served device with --device',
+  });
 }
 
 /** The kernel's folder before the driver's own device: it serves several users at once. */
