@@ -17,7 +17,7 @@ export const importTable: Readonly<Record<string, PackageRule>> = {
   sev: {
     mayImport: [],
     why: 'sev is the ground floor: functions over bytes that run in browsers too, so that anyone can verify',
-    nodeModules: ['src/crypto/node.ts'],
+    nodeModules: ['src/crypto/node.ts', 'src/crypto/key-encryption/node.ts'],
   },
   protocol: {
     mayImport: ['@vouchsafe/sev'],

@@ -1,4 +1,3 @@
-import { createPublicKey } from 'node:crypto';
 import {
   parseSnpEvidence,
   type RcarAttestation,
@@ -6,17 +5,9 @@ import {
   reportDataOf,
   requireUsableTeeKey,
   type SnpPrimaryEvidence,
-  type TeeKey,
   teeKeyThumbprint,
 } from '@vouchsafe/protocol';
-import {
-  type Appraisal,
-  Appraiser,
-  constantTimeEqual,
-  InvalidArgumentError,
-  toBase64,
-  verdict,
-} from '@vouchsafe/sev';
+import { type Appraisal, Appraiser, constantTimeEqual, toBase64, verdict } from '@vouchsafe/sev';
 import { appraiseDemands, type ReleaseDemands } from '../policy/demands.js';
 import type { Rules, RulesInForce } from '../policy/rules.js';
 import { trusteeTrustVector } from '../policy/trustee/attestation-policy.js';
@@ -138,7 +129,7 @@ export function attestation(options: AttestOptions) {
 
     const { 'runtime-data': runtimeData, 'init-data': initData } = given;
     const guestKey = runtimeData['tee-pubkey'];
-    requireUsable(guestKey);
+    await requireUsableTeeKey(guestKey);
     const thumbprint = await teeKeyThumbprint(guestKey);
     const additional = given['tee-evidence'].additional_evidence;
     const { appraisal: ofReport, claims } = await options.appraise(
@@ -231,15 +222,6 @@ export function attestation(options: AttestOptions) {
   }
 
   return attest;
-}
-
-/** A point off its curve is found here, and not when a secret has been counted as released. @throws InvalidArgumentError */
-function requireUsable(key: TeeKey): void {
-  try {
-    createPublicKey({ key: { ...key }, format: 'jwk' });
-  } catch {
-    throw new InvalidArgumentError('guest key', 'expected a point on its curve, or an RSA key');
-  }
 }
 
 interface Judgement {

@@ -1,4 +1,15 @@
-import { digest, InvalidArgumentError } from '@vouchsafe/sev';
+import {
+  type AgreementCurve,
+  type AgreementKey,
+  type AgreementPublicKey,
+  agreementSizes,
+  digest,
+  generateAgreementKey,
+  generateRsaKey,
+  InvalidArgumentError,
+  isOnCurve,
+  type Secret,
+} from '@vouchsafe/sev';
 import { z } from 'zod';
 import { canonicalJson } from '../json/canonical-json.js';
 import { message } from '../message.js';
@@ -12,17 +23,14 @@ import { base64UrlText, fromBase64Url, toBase64Url } from './base64url.js';
 const keyAgreement = 'ECDH-ES+A256KW';
 const keyEncryption = 'RSA-OAEP-256';
 
-const curveSizes = { 'P-256': 32, 'P-521': 66 } as const;
-export type TeeKeyCurve = keyof typeof curveSizes;
-
-const ellipticKey = <C extends TeeKeyCurve>(curve: C) =>
+const ellipticKey = <C extends AgreementCurve>(curve: C) =>
   z.object({
     kty: z.literal('EC'),
     crv: z.literal(curve),
     alg: z.literal(keyAgreement, { error: `expected ${keyAgreement}` }),
     /** Coordinates, big-endian, as long as the curve's field: 32 or 66 bytes. */
-    x: base64UrlText(curveSizes[curve]),
-    y: base64UrlText(curveSizes[curve]),
+    x: base64UrlText(agreementSizes[curve]),
+    y: base64UrlText(agreementSizes[curve]),
   });
 
 const ellipticKeys = z.discriminatedUnion('crv', [ellipticKey('P-256'), ellipticKey('P-521')], {
@@ -61,70 +69,49 @@ export const teeKeySchema = z.discriminatedUnion('kty', [ellipticKeys, rsaKey], 
 /** Reads a guest's public key. Points that are off their curve are found when the key is first used. */
 export const teeKey = message('guest key', teeKeySchema);
 export type TeeKey = ReturnType<typeof teeKey.parse>;
+export type EllipticTeeKey = Extract<TeeKey, { kty: 'EC' }>;
+export type RsaTeeKey = Extract<TeeKey, { kty: 'RSA' }>;
 
 /** Kinds of guest key, as the attestation agent's configuration names them. */
 export const teeKeyKinds = ['ECDH-ES+A256KW-P256', 'ECDH-ES+A256KW-P521', 'RSA-OAEP-256'] as const;
 export type TeeKeyKind = (typeof teeKeyKinds)[number];
 
-/** A key inside the platform's cryptography: WebCrypto's `CryptoKey`, for packages without the DOM's types. */
-export interface PlatformKey {
-  readonly algorithm: { readonly name: string };
-  readonly extractable: boolean;
-  readonly type: 'private' | 'public' | 'secret';
-  readonly usages: KeyUsages;
-}
-type KeyUsages = (
-  | 'encrypt'
-  | 'decrypt'
-  | 'sign'
-  | 'verify'
-  | 'deriveKey'
-  | 'deriveBits'
-  | 'wrapKey'
-  | 'unwrapKey'
-)[];
-
-/** A guest's key with its private half, which cannot be exported. */
+/** A guest's key with its private half. */
 export interface TeeKeyPair {
   readonly publicKey: TeeKey;
-  readonly privateKey: PlatformKey;
+  /** EC: the scalar, big-endian, 32 or 66 bytes. RSA: PKCS #8 in DER. */
+  readonly privateKey: Secret;
 }
-
-const { subtle } = globalThis.crypto;
-const rsaAlgorithm = { name: 'RSA-OAEP', hash: 'SHA-256' } as const;
 
 /** A new key. */
 export async function generateTeeKey(kind: TeeKeyKind = 'ECDH-ES+A256KW-P256'): Promise<TeeKeyPair> {
   if (kind === 'RSA-OAEP-256') {
-    const parameters = { ...rsaAlgorithm, modulusLength: 2048, publicExponent: Uint8Array.of(1, 0, 1) };
-    const pair = await subtle.generateKey(parameters, false, ['encrypt', 'decrypt']);
-    const { n, e } = await subtle.exportKey('jwk', pair.publicKey);
-    const publicKey = teeKey.parse({ kty: 'RSA', alg: keyEncryption, n, e });
-    return { publicKey, privateKey: pair.privateKey };
+    const { publicKey, privateKey } = await generateRsaKey();
+    const [n, e] = [toBase64Url(publicKey.modulus), toBase64Url(publicKey.exponent)];
+    return { publicKey: { kty: 'RSA', alg: keyEncryption, n, e }, privateKey };
   }
-  const crv = kind === 'ECDH-ES+A256KW-P521' ? 'P-521' : 'P-256';
-  const pair = await subtle.generateKey({ name: 'ECDH', namedCurve: crv }, false, ['deriveBits']);
-  const { x, y } = await subtle.exportKey('jwk', pair.publicKey);
-  const publicKey = teeKey.parse({ kty: 'EC', crv, alg: keyAgreement, x, y });
-  return { publicKey, privateKey: pair.privateKey };
+  const curve = kind === 'ECDH-ES+A256KW-P521' ? 'P-521' : 'P-256';
+  return teeKeyPairOf(await generateAgreementKey(curve));
+}
+
+/** A key for agreement as a guest key. */
+export function teeKeyPairOf({ publicKey: { curve, x, y }, scalar }: AgreementKey): TeeKeyPair {
+  const point = { x: toBase64Url(x), y: toBase64Url(y) };
+  return { publicKey: { kty: 'EC', crv: curve, alg: keyAgreement, ...point }, privateKey: scalar };
+}
+
+/** The point of a key, to agree with. */
+export function agreementKeyOf({ crv, x, y }: Pick<EllipticTeeKey, 'crv' | 'x' | 'y'>): AgreementPublicKey {
+  return { curve: crv, x: fromBase64Url(x), y: fromBase64Url(y) };
 }
 
 /**
- * The key as WebCrypto uses it.
- * @throws InvalidArgumentError for a point that is off its curve, and for a modulus that no key has
+ * Refuses a key that nothing could be sealed to. (An RSA key that can be read is one.)
+ * @throws InvalidArgumentError for a point that is off its curve
  */
-export async function importTeeKey(key: TeeKey): Promise<PlatformKey> {
-  try {
-    if (key.kty === 'RSA') {
-      const { kty, n, e } = key;
-      return await subtle.importKey('jwk', { kty, n, e }, rsaAlgorithm, false, ['encrypt']);
-    }
-    const { kty, crv, x, y } = key;
-    return await subtle.importKey('jwk', { kty, crv, x, y }, { name: 'ECDH', namedCurve: crv }, false, []);
-  } catch (cause) {
-    const expected = key.kty === 'EC' ? `a point on ${key.crv}` : 'an RSA key';
-    throw new InvalidArgumentError('guest key', `expected ${expected}`, { cause });
-  }
+export async function requireUsableTeeKey(key: TeeKey): Promise<void> {
+  if (key.kty === 'EC' && !(await isOnCurve(agreementKeyOf(key))))
+    throw new InvalidArgumentError('guest key', `expected a point on ${key.crv}`);
 }
 
 /** SHA-256 thumbprint of the key (RFC 7638), base64url: 43 characters. One key has one, whatever else its JWK says. */

@@ -130,7 +130,22 @@ export function parseStrictJson(name: string, text: string): JsonValue {
     return read;
   }
 
+  /** Most numbers are a few digits, in lists of bytes: they are read without making a token of each. */
   function number(): number | bigint {
+    let end = at;
+    let small = 0;
+    for (let unit = text.charCodeAt(end); unit >= 0x30 && unit <= 0x39; unit = text.charCodeAt(++end))
+      small = 10 * small + unit - 0x30;
+    const digits = end - at;
+    const startsWithZero = text.charCodeAt(at) === 0x30;
+    const next = text.charCodeAt(end) | 0x20;
+    if (digits === 0 || digits > 15 || (startsWithZero && digits > 1) || next === 0x2e || next === 0x65)
+      return anyNumber();
+    at = end;
+    return small;
+  }
+
+  function anyNumber(): number | bigint {
     numberToken.lastIndex = at;
     const token = numberToken.exec(text)?.[0];
     if (token === undefined) return notJson();

@@ -4,18 +4,26 @@ import { z } from 'zod';
 export function byteListMember(least: number, greatest = least) {
   const error = `expected a list of ${least === greatest ? least : `${least} to ${greatest}`} bytes`;
   const isByteList = (value: unknown): value is readonly number[] =>
-    Array.isArray(value) && value.length >= least && value.length <= greatest && value.every(isByte);
+    Array.isArray(value) && value.length >= least && value.length <= greatest && areBytes(value);
   return z.codec(
     z.custom<readonly number[]>(isByteList, { error }),
     z
       .instanceof(Uint8Array<ArrayBufferLike>, { error })
       .refine(({ length }) => length >= least && length <= greatest, { error }),
-    { decode: (list) => Uint8Array.from(list), encode: (bytes) => [...bytes] },
+    { decode: bytesOf, encode: (bytes) => [...bytes] },
   );
 }
 
-function isByte(value: unknown): boolean {
-  return typeof value === 'number' && (value & 0xff) === value;
+/** Several times as fast as the constructor that takes a list. */
+function bytesOf(list: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(list.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = list[i]!;
+  return bytes;
+}
+
+function areBytes(values: readonly unknown[]): boolean {
+  for (const value of values) if (typeof value !== 'number' || (value & 0xff) !== value) return false;
+  return true;
 }
 
 /** A word of 64 bits: a plain number in JSON, which may be beyond 2^53. */

@@ -1,5 +1,6 @@
-import type { TeeKeyPair } from '../jose/tee-key.js';
-import { teeKey } from '../jose/tee-key.js';
+import { Secret } from '@vouchsafe/sev';
+import { fromBase64Url } from '../jose/base64url.js';
+import { type TeeKeyPair, teeKey } from '../jose/tee-key.js';
 
 /** A vector of `kbs/jwe`. */
 export interface JweVector {
@@ -19,15 +20,16 @@ export interface JweVector {
 }
 
 /** A pair from a private JWK, which tests have because it was published. */
-export async function teeKeyPairOf(jwk: JsonWebKey): Promise<TeeKeyPair> {
-  const { subtle } = globalThis.crypto;
-  const { kty, crv, x, y, n, e } = jwk;
-  if (kty === 'RSA') {
-    const publicKey = teeKey.parse({ kty, alg: 'RSA-OAEP-256', n, e });
-    const algorithm = { name: 'RSA-OAEP', hash: 'SHA-256' };
-    return { publicKey, privateKey: await subtle.importKey('jwk', jwk, algorithm, false, ['decrypt']) };
+export async function teeKeyPairOfJwk(jwk: JsonWebKey): Promise<TeeKeyPair> {
+  const { kty, crv, x, y, n, e, d = '' } = jwk;
+  if (kty === 'EC') {
+    const publicKey = teeKey.parse({ kty, crv, alg: 'ECDH-ES+A256KW', x, y });
+    return { publicKey, privateKey: Secret.take(fromBase64Url(d)) };
   }
-  const publicKey = teeKey.parse({ kty, crv, alg: 'ECDH-ES+A256KW', x, y });
-  const algorithm = { name: 'ECDH', namedCurve: String(crv) };
-  return { publicKey, privateKey: await subtle.importKey('jwk', jwk, algorithm, false, ['deriveBits']) };
+  const { subtle } = globalThis.crypto;
+  const key = await subtle.importKey('jwk', jwk, { name: 'RSA-OAEP', hash: 'SHA-256' }, true, ['decrypt']);
+  return {
+    publicKey: teeKey.parse({ kty, alg: 'RSA-OAEP-256', n, e }),
+    privateKey: Secret.take(new Uint8Array(await subtle.exportKey('pkcs8', key))),
+  };
 }

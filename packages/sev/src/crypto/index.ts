@@ -17,6 +17,23 @@ export {
   verifyP384,
   verifyRsaPss,
 } from '#crypto';
+export {
+  aes256Unwrap,
+  aes256Wrap,
+  agree,
+  generateAgreementKey,
+  generateRsaKey,
+  isOnCurve,
+  rsaOaepDecrypt,
+  rsaOaepEncrypt,
+} from '#key-encryption';
+export {
+  type AgreementCurve,
+  type AgreementKey,
+  type AgreementPublicKey,
+  agreementSizes,
+  type RsaKey,
+} from './key-encryption/types.js';
 export type {
   AuthenticatedCiphertext,
   EcdsaSignature,

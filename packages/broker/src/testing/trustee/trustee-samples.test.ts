@@ -1,11 +1,13 @@
 import { createHash, createPrivateKey, createPublicKey } from 'node:crypto';
-import { parseSnpEvidence, parseStrictJson } from '@vouchsafe/protocol';
+import { flattenedJwe, parseSnpEvidence, parseStrictJson, sealToTeeKey, teeKey } from '@vouchsafe/protocol';
+import { Secret } from '@vouchsafe/sev';
+import { flattenedDecrypt } from 'jose';
 import { expect, it } from 'vitest';
 import { describeWithVectors, jsonVector, vectors } from '../../../../sev/src/testing/vectors.js';
 import { canonical } from './canonical.js';
 import { CookieStore } from './cookie-store.js';
 import { trusteeEvidence } from './snp-evidence.js';
-import { openResponse, trusteeKeyOf } from './tee-key.js';
+import { makeTrusteeKey, openResponse, trusteeKeyOf } from './tee-key.js';
 
 interface JweVector {
   readonly tee_private_jwk: JsonWebKey;
@@ -77,4 +79,23 @@ it('the peer keeps a cookie for the paths of the protocol, until it expires', ()
   expect(cookies.header(at('/kbs/v0/attest'))).toBe('kbs-session-id=2');
   now = 300_000;
   expect(cookies.header(at('/kbs/v0/attest'))).toBeUndefined();
+});
+
+it.each([
+  ['ECDH-ES+A256KW-P256', 'P-256'],
+  ['ECDH-ES+A256KW-P521', 'P-521'],
+  ['RSA-OAEP-256', undefined],
+] as const)('what a broker seals to %s opens for the peer, and with jose', async (kind, curve) => {
+  const key = makeTrusteeKey(kind);
+  const guestKey = teeKey.parse({ ...key.publicJwk, use: 'enc' });
+  for (const text of ['', 'a secret', 'é'.repeat(5000)]) {
+    const secret = Secret.take(new TextEncoder().encode(text));
+    const sealed = await sealToTeeKey(secret, guestKey);
+    const sent: unknown = JSON.parse(JSON.stringify(flattenedJwe.toJson(sealed)));
+    expect(Buffer.from(openResponse(sent, key)).toString()).toBe(text);
+    const { plaintext, protectedHeader } = await flattenedDecrypt(sealed, key.privateKey);
+    const { epk } = protectedHeader as { epk?: { crv: string } };
+    expect(new TextDecoder().decode(plaintext)).toBe(text);
+    expect(epk?.crv).toBe(curve);
+  }
 });
