@@ -47,7 +47,7 @@ export class SnpCores {
 
     // Table 15-41. A page that came from the host, or went through its hands since, has VMSA = 0.
     const entry = reverseMap.entry(range.address);
-    const isOwn = entry.assigned && entry.asid === guest.asid && !entry.immutable;
+    const isOwn = entry.asid === guest.asid && !entry.immutable;
     if (!isOwn || !entry.vmsa)
       return invalid('the page is no VMSA of this guest, says the reverse map table');
     if (reverseMap.isInUse(range.address)) return invalid('the vCPU is running already');

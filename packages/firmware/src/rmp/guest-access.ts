@@ -34,7 +34,7 @@ export function requirePrivateAccess(
 /** Guest-owned, reverse map and mutable: what PVALIDATE and RMPADJUST check too. */
 export function requireOwnPage(entry: RmpEntry, vcpu: SnpVcpu, guestAddress: number, write = true): void {
   const page = guestAddress - (guestAddress % 4096);
-  const own = entry.assigned && entry.asid === vcpu.asid && entry.guestAddress === page && !entry.immutable;
+  const own = entry.asid === vcpu.asid && entry.guestAddress === page && !entry.immutable;
   if (!own) throw violated(guestAddress, { write });
 }
 
