@@ -1,5 +1,7 @@
+import { execFile } from 'node:child_process';
 import { readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { buildGuestFirmware, hasCryptsetup } from '@vouchsafe/guest';
 import { openDevelopmentAuthority } from '@vouchsafe/kds';
 import {
@@ -90,6 +92,21 @@ describe('guest report', () => {
     const machine = ['--mode', 'snp', '--ovmf', at('guest.fd'), '--vcpus', '1', '--vcpu-type', 'EPYC-Genoa'];
     const { stdout } = await run(['digest', ...machine, ...boot, '--output-format', 'hex']);
     expect(stdout.trim()).toBe(measurement);
+  });
+
+  it('is had with the script of docs/attestation-folder.md, without any program of ours', async () => {
+    const at = await workFolder();
+    const { folder, root, measurement } = await serve(at);
+    const page = readFileSync(join(import.meta.dirname, '../../../../../docs/attestation-folder.md'), 'utf8');
+    const script = /^```sh\n(.*?)^```$/ms.exec(page)?.[1] ?? 'false';
+    expect(new Set(script.match(/^[a-z]+/gm)), 'programs of the script').toEqual(new Set(['mkdir', 'cat']));
+    writeFileSync(at('nonce.bin'), nonce);
+    const env = { PATH: process.env['PATH'], FOLDER: folder };
+    await promisify(execFile)('sh', ['-euc', script], { cwd: at('.'), env, timeout: 60_000 });
+    const evidence = [at('report.bin'), '--certs', at('certificates.bin'), '--root', root.file];
+    const expected = ['--report-data', toHex(nonce), '--measurement', measurement];
+    const { exit, stderr } = await run(['report', 'verify', ...evidence, ...expected]);
+    expect([exit, stderr]).toEqual([0, '']);
   });
 
   it('draws its own bytes when asked to, and gives them away', async () => {
