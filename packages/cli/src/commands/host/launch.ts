@@ -10,16 +10,19 @@ import {
 import type { LaunchRequest } from '@vouchsafe/protocol';
 import { InvalidArgumentError, toHex, UnavailableError } from '@vouchsafe/sev';
 import { command, type Result } from '../../frame/command.js';
-import { choice, repeated, required, text, withDefault } from '../../frame/options.js';
+import { choice, grouped, hex, path, repeated, text, wideNumber, withDefault } from '../../frame/options.js';
 import { openProcessor, type ProcessorInputs, processorOptions } from '../platform/processor.js';
 import { untilStopped } from '../stay.js';
 import { machineOptions, openMachine, readConfiguration } from './machine.js';
 import { printable } from './serve.js';
+import { launchSnp } from './snp-launch.js';
+import { requireFitting, snpOptions } from './snp-options.js';
 
 export const launch = command({
   description:
-    'Launches a guest for its owner (broker serve): asks for a session, loads and measures the guest, reports the ' +
-    'measurement, injects what the owner answers, and lets the guest run. On the software machine it ends when the guest ' +
+    'Launches a guest. For an owner of SEV or SEV-ES (broker serve) it asks for a session, loads and measures the guest, reports the ' +
+    'measurement, injects what the owner answers, and lets the guest run. SEV-SNP (--mode snp) asks nobody: the guest ' +
+    'proves itself. On the software machine it ends when the guest ' +
     'is up; with --qemu, on a host that has SEV, when the guest ends.',
   arguments: {},
   options: {
@@ -28,7 +31,10 @@ export const launch = command({
     qemu: text('--qemu <program>', 'launch with QEMU and KVM on this host: qemu-system-x86_64'),
     qemuArg: repeated(text('--qemu-arg <arg>', 'one more argument for QEMU: disks, network')),
     device: processorOptions.device,
-    owner: required(text('--owner <address>', 'the guest owner: http://HOST:PORT or unix:PATH')),
+    owner: text(
+      '--owner <address>',
+      'the guest owner: http://HOST:PORT or unix:PATH; SEV and SEV-ES need it',
+    ),
     case: withDefault(
       choice(
         '--case <letter>',
@@ -39,6 +45,13 @@ export const launch = command({
     ),
     authority: processorOptions.authority,
     kds: text('--kds <url>', 'case B: the key service to ask'),
+    ...snpOptions,
+    ...grouped('SEV-SNP', {
+      policy: wideNumber('--policy <n>', 'guest policy (default: 0x30000); of SEV the owner says it'),
+      report: path('--report <file>', 'software machine: write the report that the guest asks for'),
+      reportData: hex('--report-data <hex>', 'its REPORT_DATA: 64 bytes', 64),
+      reportCerts: path('--report-certs <file>', 'write the certificate table that the guest got with it'),
+    }),
   },
   examples: [
     {
@@ -49,9 +62,22 @@ export const launch = command({
       line: 'host launch --qemu qemu-system-x86_64 --firmware OVMF.fd --owner https://owner.example --vcpu-type EPYC-Milan',
       explains: 'on a real host',
     },
+    {
+      line: 'host launch --mode snp --software .vouchsafe/processor --kernel vmlinuz --report report.bin',
+      explains: 'a SEV-SNP guest; its report is for report verify',
+    },
   ],
   async run(input, { io, progress }): Promise<Result> {
-    const owner = connectGuestOwner(input.owner);
+    const { policy, report, reportData, reportCerts } = input;
+    const ofSnp = { '--report': report, '--report-data': reportData, '--report-certs': reportCerts };
+    requireFitting(input, { '--owner': input.owner, '--kds': input.kds }, { '--policy': policy, ...ofSnp });
+    if (input.mode === 'snp') {
+      requireOneBackend(input);
+      if (input.qemu !== undefined) refuseGiven(ofSnp, 'a guest under QEMU is asked inside: guest report');
+      progress.step('launching');
+      return launchSnp(input, io);
+    }
+    const owner = connectGuestOwner(requireOwner(input.owner));
     requireOneBackend(input);
     progress.step('asking the owner for a session');
     const bundle = await owner.openSession(await describePlatform(input));
@@ -96,6 +122,18 @@ export const launch = command({
     }
   },
 });
+
+function refuseGiven(options: Readonly<Record<string, unknown>>, hint: string): void {
+  const given = Object.entries(options).find(([, value]) => value !== undefined)?.[0];
+  if (given !== undefined) throw new InvalidArgumentError(given, 'it needs the software machine', { hint });
+}
+
+function requireOwner(owner: string | undefined): string {
+  if (owner !== undefined) return owner;
+  throw new InvalidArgumentError('--owner', 'it has to be given', {
+    hint: 'name who says what may be launched (broker serve), or launch a SEV-SNP guest with --mode snp',
+  });
+}
 
 function requireOneBackend(
   input: Pick<Parameters<typeof openBackend>[0], 'software' | 'qemu' | 'firmware'>,

@@ -4,11 +4,13 @@ import {
   type Generation,
   generations,
   InvalidArgumentError,
+  type ProductLine,
   sevCertificate,
   systemRandom,
   UnavailableError,
 } from '@vouchsafe/sev';
 import { choice, path } from '../../frame/options.js';
+import { hostProductLine } from './snp-tcb.js';
 
 /** Options that say which secure processor a command manages. */
 export const processorOptions = {
@@ -38,6 +40,8 @@ export interface ProcessorInputs {
 /** A processor under management. */
 export interface ManagedProcessor {
   readonly platform: Platform;
+  /** Undefined where it cannot be told, and for generations before SEV-SNP. */
+  readonly line: ProductLine | undefined;
   /** Who endorsed it, as `--kds` may name it; for a software processor its own authority answers in this process. */
   endorsement(kds: string | undefined): Promise<Endorsement>;
   close(): Promise<void>;
@@ -84,6 +88,7 @@ async function openDevice(device = '/dev/sev'): Promise<ManagedProcessor> {
   const platform = linuxPlatform(device);
   return {
     platform,
+    line: await hostProductLine(),
     async endorsement(kds) {
       const service = openKeyService({ url: kds });
       const { chain } = await platform.export();
@@ -96,7 +101,9 @@ async function openDevice(device = '/dev/sev'): Promise<ManagedProcessor> {
 }
 
 async function openSoftware(folder: string, inputs: ProcessorInputs): Promise<ManagedProcessor> {
-  const { chipEndorsementRequest, createSoftwareMachine } = await import('@vouchsafe/firmware');
+  const { chipEndorsementRequest, createSoftwareMachine, machineProfiles } = await import(
+    '@vouchsafe/firmware'
+  );
   const { softwarePlatform } = await import('@vouchsafe/host');
   const { openDevelopmentAuthority } = await import('@vouchsafe/kds');
   const { openKeyService } = await import('../kds/service.js');
@@ -107,6 +114,7 @@ async function openSoftware(folder: string, inputs: ProcessorInputs): Promise<Ma
   await platform.signingRequest();
   return {
     platform,
+    line: machineProfiles[chip.generation].snp?.line,
     async endorsement(kds) {
       const { chipId, unsignedCek } = chipEndorsementRequest(chip);
       if (kds !== undefined) {

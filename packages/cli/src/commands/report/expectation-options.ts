@@ -97,10 +97,13 @@ const chip = {
   requireChipId: flag('--require-chip-id', 'the chip id is not masked'),
   chipId: repeated(parsed('--chip-id <hex>', 'chip to accept: 64 bytes, or the 8 of Turin', readChipId)),
   denyChipId: repeated(parsed('--deny-chip-id <hex>', 'chip to refuse: 64 bytes, or 8', readChipId)),
-  minTcb: tcb('--min-tcb <parts>', 'reported TCB, which the signing key is derived for'),
-  minCommittedTcb: tcb('--min-committed-tcb <parts>', 'committed TCB, below which the host cannot go back'),
-  minLaunchTcb: tcb('--min-launch-tcb <parts>', 'TCB when the guest was launched'),
-  minCurrentTcb: tcb('--min-current-tcb <parts>', 'TCB that runs'),
+  minTcb: tcb('--min-tcb <parts>', 'floor for the reported TCB, which the signing key is derived for'),
+  minCommittedTcb: tcb(
+    '--min-committed-tcb <parts>',
+    'floor for the committed TCB, below which the host cannot go back',
+  ),
+  minLaunchTcb: tcb('--min-launch-tcb <parts>', 'floor for the TCB when the guest was launched'),
+  minCurrentTcb: tcb('--min-current-tcb <parts>', 'floor for the TCB that runs'),
   minBuild: number('--min-build <n>', 'least build of the firmware that runs', byte),
   minVersion: parsed('--min-version <major.minor>', 'least version of the firmware that runs', readVersion),
   minLaunchMitigationVector: wideNumber(
@@ -182,8 +185,9 @@ export const optionOfCheck: Readonly<Partial<Record<SnpReportCheck, string>>> = 
   'platform.unknown-bits': '--refuse-unknown-platform-bits',
 };
 
-function tcb(flags: string, help: string): Option<TcbFloor | undefined> {
-  return parsed(flags, `floor for the ${help}: snp=24,microcode=219`, readTcbFloor);
+/** Components of a TCB version by name, all of them or some. */
+export function tcb(flags: string, help: string): Option<TcbFloor | undefined> {
+  return parsed(flags, `${help}: snp=24,microcode=219`, readTcbFloor);
 }
 
 function readTcbFloor(given: string, name: string): TcbFloor {
