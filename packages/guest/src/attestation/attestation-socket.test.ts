@@ -1,6 +1,6 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { statSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Duplex, PassThrough } from 'node:stream';
@@ -10,7 +10,7 @@ import { fromBase64, openSecret, parseSnpReport, toBase64, UnavailableError } fr
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { channelAttestationDevice } from '../snp/channel-device.js';
 import { openGuestChannel } from '../snp/guest-channel.js';
-import { hostOf, ScriptedFirmware } from '../testing/scripted-firmware.js';
+import { hostOf, ScriptedFirmware, scriptedCertificateTable } from '../testing/scripted-firmware.js';
 import { temporaryFolder } from '../testing/temporary.js';
 import { linesOf } from './line-stream.js';
 import { serveAttestationSocket, serveAttestationStream } from './served-socket.js';
@@ -256,6 +256,41 @@ describe('a serial line', () => {
     await device.close();
     await serving;
   });
+});
+
+/** Makes a pseudo terminal that passes bytes as they are, prints its path, and carries bytes between it and itself. */
+const terminal = `
+import os, pty, select, tty
+host, guest = pty.openpty()
+tty.setraw(guest)
+os.write(1, os.ttyname(guest).encode() + b'\\n')
+while True:
+    for ready in select.select([0, host], [], [])[0]:
+        data = os.read(ready, 4096)
+        if not data: raise SystemExit
+        os.write(host if ready == 0 else 1, data)
+`;
+const python = '/usr/bin/python3';
+
+describe('a character device', () => {
+  if (!existsSync(python)) it('skipped: python3, which makes a terminal, is not installed', () => undefined);
+  else {
+    it('is used as a socket is, and is not read from when nothing is awaited', async () => {
+      const line = spawn(python, ['-c', terminal], { stdio: ['pipe', 'pipe', 'inherit'] });
+      const ended = once(line, 'close');
+      const [path] = (await once(line.stdout, 'data')) as [Buffer];
+      const host = Duplex.from({ readable: line.stdout, writable: line.stdin });
+      const serving = serveAttestationStream(softwareDevice(), host);
+      const device = socketAttestationDevice({ path: path.toString().trim() });
+      const evidence = await device.report({ reportData });
+      expect(parseSnpReport(evidence.report).reportData).toEqual(reportData);
+      expect(evidence.certificateTable).toEqual(scriptedCertificateTable);
+      expect(openSecret(await device.deriveKey({ root: 'VEK', fields })).length).toBe(32);
+      await device.close();
+      line.stdin.end();
+      await Promise.all([serving, ended]);
+    });
+  }
 });
 
 describe('lines', () => {
