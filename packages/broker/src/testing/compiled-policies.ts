@@ -9,6 +9,7 @@ export type HandMadeAnswer =
   | 'aborts'
   | 'prints'
   | 'grows'
+  | 'floods'
   | 'remembers'
   | 'says-nonsense';
 
@@ -33,6 +34,8 @@ const places = {
 } as const;
 const inputPlace = 8192;
 const rememberPlace = 4000;
+const floodPlace = 0x10000;
+const floodEnd = floodPlace + 199 * 0x10000;
 
 /** A module with the exports of ABI 1.2 that `opa build -t wasm` makes, and next to nothing behind them. */
 export function handMadePolicy(policy: HandMadePolicy): Uint8Array {
@@ -144,6 +147,16 @@ const bodies: Readonly<Record<HandMadeAnswer, readonly number[]>> = {
   grows: [
     ...[0x03, 0x40, 0x41, 1, 0x40, 0, 0x41, 0x7f, 0x47, 0x0d, 0, 0x0b],
     ...[...constant(places.yes), ...constant(places.no), 0x3f, 0, ...constant(256), 0x4a, 0x1b],
+  ],
+  // Answers with thirteen megabytes of empty lists in a list.
+  floods: [
+    ...[...constant(200), 0x40, 0, 0x1a],
+    ...[...constant(floodPlace), ...constant(0x5b), 0x3a, 0, 0],
+    ...[...constant(floodPlace + 1), 0x21, local, 0x03, 0x40],
+    ...[0x20, local, ...constant(0x5d5b), 0x3b, 0, 0, 0x20, local, ...constant(0x2c), 0x3a, 0, 2],
+    ...[0x20, local, 0x41, 3, 0x6a, 0x22, local, ...constant(floodEnd), 0x48, 0x0d, 0, 0x0b],
+    ...[0x20, local, ...constant(0x5d5b), 0x3b, 0, 0, 0x20, local, ...constant(0x5d), 0x3a, 0, 2],
+    ...constant(floodPlace),
   ],
   // Says yes from the second question on.
   remembers: [

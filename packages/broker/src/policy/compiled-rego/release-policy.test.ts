@@ -1,13 +1,19 @@
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { InvalidArgumentError } from '@vouchsafe/sev';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { type HandMadePolicy, handMadePolicy } from '../../testing/compiled-policies.js';
 import { someQuestion } from '../../testing/questions.js';
+import { policyProgram } from './policy-program.js';
 import { type CompiledReleasePolicy, compiledReleasePolicy } from './release-policy.js';
 
-const limits = { deadline: 400, memoryPages: 256 };
+vi.mock('node:child_process', { spy: true });
 
-async function load(policy: HandMadePolicy): Promise<CompiledReleasePolicy> {
-  const loaded = await compiledReleasePolicy(handMadePolicy(policy), limits);
+const limits = { deadline: 2000, loadDeadline: 60_000, memoryPages: 256 };
+
+async function load(policy: HandMadePolicy, changes = {}): Promise<CompiledReleasePolicy> {
+  const loaded = await compiledReleasePolicy(handMadePolicy(policy), { ...limits, ...changes });
   onTestFinished(() => loaded.close());
   return loaded;
 }
@@ -69,12 +75,12 @@ describe('a compiled policy', () => {
 });
 
 describe('a hostile compiled policy', () => {
-  it('that loops is denied at its deadline, and so is the next question, in a new worker', async () => {
-    const policy = await load({ answer: 'loops' });
+  it('that loops is denied at its deadline, and so is the next question, in a new process', async () => {
+    const policy = await load({ answer: 'loops' }, { deadline: 200 });
     for (const _ of [1, 2]) {
       expect(await policy.ask(question())).toMatchObject({
         allowed: false,
-        denials: [{ rule: 'compiled-policy.deadline', found: 'no answer within 400 ms' }],
+        denials: [{ rule: 'compiled-policy.deadline', found: 'no answer within 200 ms' }],
       });
     }
   });
@@ -93,12 +99,37 @@ describe('a hostile compiled policy', () => {
 
   it('gets no more memory than the limit', async () => {
     expect((await (await load({ answer: 'grows' })).ask(question())).allowed).toBe(false);
-    const roomy = await compiledReleasePolicy(handMadePolicy({ answer: 'grows' }), {
-      deadline: 5000,
-      memoryPages: 300,
-    });
-    onTestFinished(() => roomy.close());
+    const roomy = await load({ answer: 'grows' }, { memoryPages: 300 });
     expect((await roomy.ask(question())).allowed).toBe(true);
+  });
+
+  it('that floods OPA’s own part ends its process, and not the broker', async () => {
+    const policy = await load({ answer: 'floods' }, { deadline: 60_000 });
+    expect(await policy.ask(question())).toMatchObject({
+      allowed: false,
+      denials: [{ rule: 'compiled-policy.memory', found: 'more memory than it may use' }],
+    });
+  });
+
+  it('sees nothing of the broker’s environment', () => {
+    expect(policyProgram).not.toContain('process.env');
+    const begun = vi.mocked(spawn).mock.calls.map(([, , options]) => options.env);
+    expect(begun.length).toBeGreaterThan(0);
+    expect(new Set(begun.map((env) => JSON.stringify(env)))).toEqual(new Set(['{}']));
+  });
+
+  it('ends with its broker, even while it loops', async () => {
+    const child = execFile(process.execPath, ['-e', orphanMaker]);
+    const { stdout } = child;
+    if (stdout === null) throw new Error('no output');
+    const [line] = (await once(stdout, 'data')) as [string];
+    const pid = Number(line);
+    onTestFinished(() => void (isAlive(pid) && process.kill(pid, 'SIGKILL')));
+    expect(isAlive(pid)).toBe(true);
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+    await vi.waitFor(() => expect(isAlive(pid)).toBe(false), { timeout: 30_000, interval: 50 });
   });
 
   it('cannot tell one guest what another asked', async () => {
@@ -142,7 +173,7 @@ describe('a hostile compiled policy', () => {
     [
       'a loop at load',
       handMadePolicy({ answer: 'yes', loopsAtLoad: true }),
-      /does not load: no answer within 400 ms/,
+      /does not load: no answer within 3000 ms/,
     ],
     [
       'another entry point',
@@ -151,7 +182,7 @@ describe('a hostile compiled policy', () => {
     ],
     ['no entry point', handMadePolicy({ answer: 'yes', entrypoints: '{}' }), /has the entry points none/],
   ])('is refused when it is set: %s', async (_, module, message) => {
-    const refused = compiledReleasePolicy(module, limits);
+    const refused = compiledReleasePolicy(module, { ...limits, loadDeadline: 3000 });
     await expect(refused).rejects.toThrow(InvalidArgumentError);
     await expect(refused).rejects.toThrow(message);
   });
@@ -164,3 +195,25 @@ function damaged(module: Uint8Array): Uint8Array {
   bytes[section + 8] = 0xff;
   return bytes;
 }
+
+/** A process that has ended and that nobody has asked about yet is a zombie: its state is Z. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
+/** Begins the policy's program, has it run a policy that loops, and says its process id. */
+const orphanMaker = `
+  const { spawn } = require('node:child_process');
+  const looping = 'process.once("message", () => { for (;;); });';
+  const child = spawn(process.execPath, ['-e', ${JSON.stringify(policyProgram)} + looping], {
+    stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    serialization: 'advanced',
+  });
+  child.once('message', () => process.stdout.write(String(child.pid)));
+  child.send({ opa: 'node:path', policy: new Uint8Array(), memory: {} });
+  setInterval(() => undefined, 1000);
+`;

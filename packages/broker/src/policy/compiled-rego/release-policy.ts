@@ -6,8 +6,8 @@ import {
   CompiledPolicyError,
   type CompiledPolicyLimits,
   defaultCompiledPolicyLimits,
-  OpaWorker,
-} from './opa-worker.js';
+  PolicyProcess,
+} from './policy-process.js';
 
 /** A release policy that its owner compiled with `opa build -t wasm`. */
 export interface CompiledReleasePolicy extends ReleasePolicy {
@@ -17,7 +17,7 @@ export interface CompiledReleasePolicy extends ReleasePolicy {
 }
 
 /**
- * Loads a compiled policy, in a worker with a deadline and a limit of memory. It is asked what Trustee asks: the token's
+ * Loads a compiled policy, in a process of its own, with deadlines and limits of memory. It is asked what Trustee asks: the token's
  * claims as input; plugin, resource path and query as data. Only `true` allows.
  * @param module policy.wasm of the bundle
  * @throws InvalidArgumentError for a module that does not load in time, or has nothing that can be asked
@@ -32,15 +32,15 @@ export async function compiledReleasePolicy(
       'compiled policy',
       `wants ${pages} pages of memory, the limit is ${limits.memoryPages}`,
     );
-  const worker = new OpaWorker(Uint8Array.from(module), pages, limits);
-  const entrypoint = await entrypointOf(worker);
+  const policyProcess = new PolicyProcess(Uint8Array.from(module), pages, limits);
+  const entrypoint = await entrypointOf(policyProcess);
   return {
     language: 'compiled-rego',
     id: createHash('sha384').update(module).digest('hex'),
     entrypoint,
     async ask(question: PolicyQuestion): Promise<PolicyAnswer> {
       try {
-        const result = await worker.evaluate({
+        const result = await policyProcess.evaluate({
           entrypoint,
           input: question.tokenClaims,
           data: dataOf(question),
@@ -51,18 +51,18 @@ export async function compiledReleasePolicy(
         return denied(`compiled-policy.${error.fault}`, 'an answer', error.message);
       }
     },
-    close: () => worker.close(),
+    close: () => policyProcess.close(),
   };
 }
 
-async function entrypointOf(worker: OpaWorker): Promise<string> {
+async function entrypointOf(policyProcess: PolicyProcess): Promise<string> {
   const refuse = async (found: string, hint: string): Promise<never> => {
-    await worker.close();
+    await policyProcess.close();
     throw new InvalidArgumentError('compiled policy', found, { hint });
   };
   let names: readonly string[];
   try {
-    names = await worker.entrypoints();
+    names = await policyProcess.entrypoints();
   } catch (error) {
     if (!(error instanceof CompiledPolicyError)) throw error;
     return refuse(`does not load: ${error.message}`, 'build it with opa build -t wasm -e policy/allow FILE');
