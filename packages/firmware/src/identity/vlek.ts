@@ -25,6 +25,7 @@ export interface Vlek {
   readonly tcb: TcbVersion;
   /** 384 bytes. */
   readonly hashstick: Secret;
+  readonly key: P384PrivateKey;
 }
 
 const hashstickSize = 384;

@@ -1,13 +1,16 @@
 import {
   buildTcbVersion,
+  type P384PrivateKey,
   parseTcbVersion,
   type SnpFirmwareVersion,
   type SnpPlatformInfoFields,
   type TcbLayout,
   type TcbVersion,
+  tcbDifferences,
   tcbLayout,
 } from '@vouchsafe/sev';
 import { type CommittedFirmware, committedFirmware } from '../identity/committed-firmware.js';
+import { vcekKey } from '../identity/vcek.js';
 import type { Vlek } from '../identity/vlek.js';
 import type { MemoryRange } from '../memory/dram.js';
 import { refuse } from '../processor/command-refusal.js';
@@ -52,6 +55,7 @@ export class SnpFirmware {
   readonly #fixed: MemoryRange[] = [];
   #reverseMap: ReverseMap | undefined;
   #platform: SnpPlatform | undefined;
+  #vcek: { readonly tcb: TcbVersion; readonly key: P384PrivateKey } | undefined;
   #session: SnpSession | undefined;
 
   constructor(processor: Processor, profile: SnpProfile) {
@@ -111,6 +115,16 @@ export class SnpFirmware {
     return buildTcbVersion(tcb, this.layout);
   }
 
+  /** The VCEK of the reported TCB version, derived once. */
+  get vcek(): P384PrivateKey {
+    const { reportedTcb } = this.session;
+    if (this.#vcek !== undefined && tcbDifferences(this.#vcek.tcb, reportedTcb).length === 0)
+      return this.#vcek.key;
+    this.#forgetVcek();
+    this.#vcek = { tcb: reportedTcb, key: vcekKey(this.#processor.chip, reportedTcb) };
+    return this.#vcek.key;
+  }
+
   /** PLATFORM_INFO of reports. */
   get platformInfo(): SnpPlatformInfoFields {
     const { settings } = this.profile;
@@ -165,6 +179,7 @@ export class SnpFirmware {
   forgetVlek(): void {
     const { session } = this;
     session.vlek?.hashstick.zero();
+    session.vlek?.key.scalar.zero();
     session.vlek = undefined;
   }
 
@@ -174,9 +189,15 @@ export class SnpFirmware {
     if (session === undefined) return;
     for (const guest of [...session.guests]) this.remove(guest);
     this.forgetVlek();
+    this.#forgetVcek();
     this.#session = undefined;
     if (pages === 'give back') this.#giveBack(session.reverseMap);
     if (pages === 'no table') this.#reverseMap = this.#platform = undefined;
+  }
+
+  #forgetVcek(): void {
+    this.#vcek?.key.scalar.zero();
+    this.#vcek = undefined;
   }
 
   #giveBack(reverseMap: ReverseMap): void {

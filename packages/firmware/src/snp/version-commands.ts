@@ -11,7 +11,7 @@ import {
   vlekHashstick,
 } from '@vouchsafe/sev';
 import { commitFirmware } from '../identity/committed-firmware.js';
-import { unwrapVlekHashstick, vlekWrapKey } from '../identity/vlek.js';
+import { unwrapVlekHashstick, vlekKey, vlekWrapKey } from '../identity/vlek.js';
 import { refuse, refuseUnless } from '../processor/command-refusal.js';
 import type { SnpCall } from './command-handlers.js';
 import type { SnpFirmware } from './snp-firmware.js';
@@ -50,10 +50,12 @@ export async function snpVlekLoad({ firmware, processor, request }: SnpCall): Pr
   const fits = equalBytes(wrapped.tcbVersion, firmware.tcbBytes(session.reportedTcb));
   refuseUnless(fits, 'INVALID_PARAM');
   const wrapKey = vlekWrapKey(processor.chip);
-  const hashstick = unwrapVlekHashstick(wrapKey, wrapped) ?? refuse('BAD_MEASUREMENT');
+  const hashstick = unwrapVlekHashstick(wrapKey, wrapped);
   wrapKey.zero();
+  if (hashstick === undefined) refuse('BAD_MEASUREMENT');
   firmware.forgetVlek();
-  session.vlek = { tcb: session.reportedTcb, hashstick };
+  const { reportedTcb: tcb } = session;
+  session.vlek = { tcb, hashstick, key: vlekKey(hashstick, firmware.profile.line, tcb) };
 }
 
 /** A VLEK is for one TCB version, so it goes when another one is reported. */

@@ -1,4 +1,11 @@
-import { guestMessageTypes, type StatusName, snpGuestRequestBuffer, tscInfoResponse } from '@vouchsafe/sev';
+import {
+  guestMessageTypes,
+  Secret,
+  type StatusName,
+  sealGuestMessage,
+  snpGuestRequestBuffer,
+  tscInfoResponse,
+} from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { expectSuccess } from '../../testing/hypervisor.js';
 import { SnpHypervisor, snpPlaces } from '../../testing/snp-hypervisor.js';
@@ -109,6 +116,15 @@ describe('a guest message', () => {
     const message = await on.sealed('TSC_INFO_REQ', tscRequest);
     await expectRefused(message, 'BAD_MEASUREMENT', otherContext);
     expect(await on.guestRequest(message)).toBe('SUCCESS');
+  });
+
+  it('of the host, which has none of the keys, is refused', async () => {
+    const key = Secret.take(new Uint8Array(32));
+    const channel = { key, vmpck: 0, sequence: 1n, type: 'REPORT_REQ' } as const;
+    await expectRefused(
+      await sealGuestMessage({ ...channel, payload: new Uint8Array(96) }),
+      'BAD_MEASUREMENT',
+    );
   });
 
   it('of an earlier guest in the same Context page is refused', async () => {

@@ -195,6 +195,22 @@ describe('a report', () => {
   });
 });
 
+describe('the keys that sign', () => {
+  it('are made once for a TCB version, and wiped when it changes or the platform ends', async () => {
+    const on = new SnpHypervisor();
+    await on.start();
+    const first = on.firmware.vcek;
+    expect(on.firmware.vcek).toBe(first);
+    expectSuccess(await on.config({ tcb: lowered(on.firmware.currentTcb) }));
+    const second = on.firmware.vcek;
+    expect(second.publicKey).not.toEqual(first.publicKey);
+    expectSuccess(await on.loadVlek());
+    const vlek = on.firmware.session.vlek!.key;
+    expectSuccess(await on.call('SNP_SHUTDOWN'));
+    expect([first, second, vlek].map(({ scalar }) => scalar.isZeroed)).toEqual([true, true, true]);
+  });
+});
+
 describe('TCB versions', () => {
   it('the VCEK is that of the reported one, and another one does not verify', async () => {
     const authority = await snpTestAuthority('genoa');

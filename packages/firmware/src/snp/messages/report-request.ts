@@ -1,14 +1,14 @@
 import {
   guestMessageStatus,
   MalformedError,
+  type P384PrivateKey,
   reportRequest,
   reportResponse,
   signingKeys,
   signSnpReport,
   snpReports,
 } from '@vouchsafe/sev';
-import { snpChipId, vcekKey } from '../../identity/vcek.js';
-import { vlekKey } from '../../identity/vlek.js';
+import { snpChipId } from '../../identity/vcek.js';
 import type { GuestMessage } from './guest-request.js';
 import { chosenKey } from './key-choice.js';
 
@@ -22,7 +22,7 @@ export async function answerReport(message: GuestMessage): Promise<Uint8Array> {
   // The operator keeps the chip's own key back: the report is made, and nobody vouches for it.
   const signer = key === 'VCEK' && session.maskChipKey ? 'none' : key;
   const unsigned = buildReport(message, asked, signer);
-  const report = signer === 'none' ? unsigned : await sign(message, unsigned, signer);
+  const report = signer === 'none' ? unsigned : await signSnpReport(unsigned, keyOf(signer, message));
   return reportResponse.build({ status: guestMessageStatus.SUCCESS, report });
 }
 
@@ -40,20 +40,9 @@ function refusal(status: 'INVALID_PARAM' | 'INVALID_KEY'): Uint8Array {
 }
 
 /** Keys are those of the reported TCB version, whatever version runs. */
-async function sign(
-  { firmware, chip }: GuestMessage,
-  report: Uint8Array,
-  signer: 'VCEK' | 'VLEK',
-): Promise<Uint8Array> {
-  const { session, profile } = firmware;
-  const { reportedTcb, vlek } = session;
-  const key =
-    signer === 'VLEK' && vlek !== undefined
-      ? vlekKey(vlek.hashstick, profile.line, vlek.tcb)
-      : vcekKey(chip, reportedTcb);
-  const signed = await signSnpReport(report, key);
-  key.scalar.zero();
-  return signed;
+function keyOf(signer: 'VCEK' | 'VLEK', { firmware }: GuestMessage): P384PrivateKey {
+  const { vlek } = firmware.session;
+  return signer === 'VLEK' && vlek !== undefined ? vlek.key : firmware.vcek;
 }
 
 /** Everything but the signature, in the format of the firmware's version. */
