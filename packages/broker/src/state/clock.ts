@@ -8,8 +8,6 @@ export interface BrokerClock {
    * @throws RefusedError (`broker.clock`) when it is further behind
    */
   now(): number;
-  /** Another replica has seen this time. */
-  observe(time: number): void;
 }
 
 /** Clocks of replicas differ, and time services set them back a little: so far, in milliseconds, the broker waits. */
@@ -29,9 +27,6 @@ export function brokerClock(source: () => number, highest: number): BrokerClock 
       }
       latest = Math.max(latest, time);
       return latest;
-    },
-    observe(time) {
-      latest = Math.max(latest, time);
     },
   };
 }

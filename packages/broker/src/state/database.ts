@@ -96,23 +96,31 @@ export async function inTransaction<T>(db: Database, work: (tx: Transaction) => 
     const before: (() => Promise<void>)[] = [];
     const after: (() => Promise<void> | void)[] = [];
     let isFinished = false;
+    let failure: unknown;
     let result: T;
     try {
       result = await db.query.transaction().execute(async (query) => {
-        await db.faultPoint('begun');
-        const value = await work({
-          engine: db.engine,
-          query,
-          beforeCommit: (each) => before.push(each),
-          afterCommit: (each) => after.push(each),
-        });
-        for (const each of before) await each();
-        await db.faultPoint('ready');
-        isFinished = true;
-        return value;
+        try {
+          await db.faultPoint('begun');
+          const value = await work({
+            engine: db.engine,
+            query,
+            beforeCommit: (each) => before.push(each),
+            afterCommit: (each) => after.push(each),
+          });
+          for (const each of before) await each();
+          await db.faultPoint('ready');
+          isFinished = true;
+          return value;
+        } catch (error) {
+          failure = error;
+          throw error;
+        }
       });
     } catch (error) {
-      if (attempt >= attempts || !mayRepeat(error, isFinished)) throw asUnavailable(error, db.name);
+      // Rolling back may fail too, over a connection that is gone; why it was done says more.
+      const cause = failure ?? error;
+      if (attempt >= attempts || !mayRepeat(cause, isFinished)) throw asUnavailable(cause, db.name);
       await pause(attempt);
       continue;
     }
@@ -158,9 +166,14 @@ function mayRepeat(error: unknown, isFinished: boolean): boolean {
   return !isFinished && (isConnectionEnd(error) || (code !== undefined && lostConnection.test(code)));
 }
 
+/** In the words of the driver, or of the system below it. */
 function isConnectionEnd(error: unknown): boolean {
-  return error instanceof Error && /^Connection terminated/.test(error.message);
+  if (!(error instanceof Error)) return false;
+  if (/^Connection terminated|is not queryable$/.test(error.message)) return true;
+  return 'code' in error && systemEnds.has(String(error.code));
 }
+
+const systemEnds = new Set(['ECONNRESET', 'EPIPE']);
 
 function asUnavailable(error: unknown, name: string): unknown {
   if (error instanceof VouchsafeError || !(error instanceof Error)) return error;

@@ -39,7 +39,7 @@ export async function startPostgres(): Promise<PostgresCluster> {
   const port = await freePort();
   try {
     run('initdb', '-D', data, '-A', 'trust', '-U', 'app', '--no-sync', '-E', 'UTF8', '--locale=C');
-    const settings = `-p ${port} -k ${folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200`;
+    const settings = `-p ${port} -k ${folder} -c listen_addresses=127.0.0.1 -c fsync=off -c max_connections=200 -c deadlock_timeout=50ms`;
     run('pg_ctl', '-w', '-D', data, '-l', join(folder, 'log'), '-o', settings, 'start');
   } catch (error) {
     rmSync(folder, { recursive: true, force: true });
