@@ -10,6 +10,7 @@ import type { FastifyInstance } from 'fastify';
 import type { JWK } from 'jose';
 import type { AdministrationContext } from './administration/context.js';
 import { denyAllPolicy, setPolicy } from './administration/policies.js';
+import { setIssuer } from './administration/references.js';
 import { databaseAdminTokens } from './administration/repository.js';
 import { roles } from './administration/roles.js';
 import { issueToken } from './administration/tokens.js';
@@ -43,6 +44,7 @@ import { defaultPolicyName, PolicyStore } from './policy/policy-store.js';
 import { prepareStoredPolicy } from './policy/prepare.js';
 import { RulesInForce } from './policy/rules.js';
 import type { OutsideCopy } from './record/outside-copy.js';
+import type { ReferenceIssuer } from './reference-values/signed-document.js';
 import type { MasterKey } from './secrets/master-key.js';
 import { type FaultPoint, inTransaction } from './state/database.js';
 import { type BrokerState, openBrokerState } from './state/open.js';
@@ -333,13 +335,18 @@ export interface InitialisedBroker {
   readonly signingKey: string;
 }
 
+export interface InitialiseBrokerOptions extends BrokerStateOptions {
+  /** Of the first administrator's token, in milliseconds: 30 days. */
+  readonly tokenLifetime?: number;
+  /** Who may sign reference values from the beginning. */
+  readonly issuers?: readonly ReferenceIssuer[];
+}
+
 /**
  * Makes what a broker needs in an empty database: keys, a token with every role, and a policy that denies everything.
  * @throws UnavailableError when that has been done before
  */
-export async function initialiseBroker(
-  options: BrokerStateOptions & { /** Milliseconds: 30 days. */ readonly tokenLifetime?: number },
-): Promise<InitialisedBroker> {
+export async function initialiseBroker(options: InitialiseBrokerOptions): Promise<InitialisedBroker> {
   const { tokenLifetime = 30 * 24 * 60 * minute } = options;
   const state = await openBrokerState(options);
   try {
@@ -353,6 +360,7 @@ export async function initialiseBroker(
     const { kid } = await context.keys.rotate(0, 'broker init');
     const content = new TextEncoder().encode(denyAllPolicy);
     await setPolicy(context, { name: defaultPolicyName, content }, by);
+    for (const issuer of options.issuers ?? []) await setIssuer(context, issuer, by);
     const first = { name: 'first administrator', roles, lifetime: tokenLifetime };
     const { token, expiresAt } = await issueToken(context, first, 'broker init');
     return { token, tokenExpiresAt: expiresAt, signingKey: kid };

@@ -1,6 +1,7 @@
 export * from './administration/roles.js';
 export type { AdminTokenDescription } from './administration/tokens.js';
 export type { TrusteeIdentityProvider } from './administration/trustee-tokens.js';
+export type { Claims, PreLaunchClaims, SnpClaims } from './attestation/claims.js';
 export * from './broker.js';
 export {
   type BrokerConfiguration,
@@ -16,7 +17,11 @@ export {
 } from './configuration/open.js';
 export type { ListenAddress } from './http/listen.js';
 export type { LogOptions } from './http/log.js';
+export { releaseSchema } from './policy/cedar/schema.js';
+export type { Decision } from './policy/decision.js';
+export { defaultDemands, demandChecks, type ReleaseDemands } from './policy/demands.js';
 export * from './policy/ready-made.js';
+export type { Denial } from './policy/release-policy.js';
 export * from './pre-launch/expected-launches.js';
 export * from './pre-launch/http.js';
 export * from './pre-launch/launch-secrets.js';
@@ -25,8 +30,12 @@ export * from './pre-launch/owner.js';
 export { announcementChecks, type KeyService, type PlatformExpectations } from './pre-launch/platform.js';
 export * from './pre-launch/refusal.js';
 export * from './pre-launch/sessions.js';
+export { recordChecks } from './record/checks.js';
 export { checkpointFile, type OutsideCopy, witness } from './record/outside-copy.js';
+export { referenceChecks } from './reference-values/checks.js';
 export * from './reference-values/document.js';
+export { generateIssuerKey, issuerOf } from './reference-values/issuer-key.js';
+export type { ReferenceIssuer } from './reference-values/signed-document.js';
 export { signReferenceDocument } from './reference-values/signed-document.js';
 export {
   createMasterKeyFile,

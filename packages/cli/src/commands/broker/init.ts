@@ -1,0 +1,122 @@
+import { access, mkdir } from 'node:fs/promises';
+import {
+  addressIn,
+  configurationText,
+  configuredState,
+  createMasterKeyFile,
+  generateIssuerKey,
+  initialiseBroker,
+} from '@vouchsafe/broker';
+import { systemRandom, UnavailableError } from '@vouchsafe/sev';
+import { command, type Result } from '../../frame/command.js';
+import { readInput, writeOutputs } from '../../frame/files.js';
+import { number, path, text, withDefault } from '../../frame/options.js';
+import { dataOption, filesIn } from './data-folder.js';
+
+export const init = command({
+  description:
+    'Makes a key broker in a folder: its set-up, its keys, a token for the first administrator, a key that signs ' +
+    'reference values, and a policy that denies everything. Nothing is released until you say what to whom.',
+  arguments: {},
+  options: {
+    ...dataOption,
+    listen: withDefault(text('--listen <address>', 'HOST:PORT or unix:PATH to answer on'), '127.0.0.1:8080'),
+    database: withDefault(
+      text('--database <url>', 'sqlite:PATH, or postgres://… for several replicas'),
+      'sqlite:broker.db',
+    ),
+    root: path('--root <file>', 'trust this development root (an ARK certificate) instead of AMD’s roots'),
+    kds: text('--kds <url>', 'key service for authorities and revocation lists; "amd" is AMD’s, the default'),
+    tokenDays: withDefault(
+      number('--token-days <n>', 'how long the first token is good', { least: 1, most: 90 }),
+      30,
+    ),
+  },
+  examples: [
+    { line: 'broker init', explains: 'a broker for AMD’s processors, on loopback, in .vouchsafe/broker' },
+    {
+      line: 'broker init --data broker --root ark.der --kds http://127.0.0.1:8081',
+      explains: 'one for software processors',
+    },
+  ],
+  async run(input, { io }): Promise<Result> {
+    const files = filesIn(input.data);
+    addressIn(input.listen);
+    if (await exists(files.configuration)) {
+      throw new UnavailableError(files.configuration, 'there is a broker already', {
+        hint: 'start it with `vouchsafe broker serve`, or name another folder with --data',
+      });
+    }
+    const root = input.root === undefined ? undefined : await readInput(input.root, '--root', io);
+    const issuer = await generateIssuerKey('owner');
+    const configuration = configurationText({
+      listen: input.listen,
+      database: input.database,
+      developmentRoot: root === undefined ? undefined : 'root.der',
+      keyService: input.kds,
+    });
+    await mkdir(input.data, { recursive: true, mode: 0o700 });
+    await writeOutputs(
+      [{ path: files.issuerKey, bytes: utf8(`${JSON.stringify(issuer.privateKey)}\n`), secret: true }],
+      { overwrite: false },
+    );
+    await createMasterKeyFile(files.masterKey, systemRandom);
+    await writeOutputs(
+      [
+        { path: files.configuration, bytes: utf8(configuration) },
+        ...(root === undefined ? [] : [{ path: files.root, bytes: root }]),
+      ],
+      { overwrite: false },
+    );
+    const { state } = await configuredState(input.data, {
+      environment: io.env,
+      random: systemRandom,
+      now: Date.now,
+    });
+    const made = await initialiseBroker({
+      ...state,
+      tokenLifetime: input.tokenDays * 24 * 3_600_000,
+      issuers: [issuer.issuer],
+    }).finally(() => state.masterKey.close());
+    await writeOutputs([{ path: files.token, bytes: utf8(`${made.token}\n`), secret: true }], {
+      overwrite: false,
+    });
+    const data = input.data === dataOption.data.read(undefined) ? '' : ` --data ${input.data}`;
+    return {
+      exit: 0,
+      json: {
+        folder: input.data,
+        listen: input.listen,
+        token: files.token,
+        tokenExpires: made.tokenExpiresAt,
+        referenceIssuer: files.issuerKey,
+        signingKey: made.signingKey,
+      },
+      render(screen) {
+        screen.line(`A key broker in ${input.data}; it denies everything until you say otherwise.`);
+        screen.facts([
+          ['set-up', files.configuration],
+          ['master key', `${files.masterKey}: keep a copy where the database is not`],
+          ['admin token', `${files.token}, until ${made.tokenExpiresAt}`],
+          ['reference values', `signed with ${files.issuerKey}: move it to where you build images`],
+        ]);
+        screen.line();
+        screen.line('What to do next:');
+        screen.line(`  vouchsafe broker serve${data}`);
+        screen.line(`  vouchsafe broker reference publish${data} --measurement HEX`);
+        screen.line(`  vouchsafe broker secret put${data} repo/type/tag --from FILE`);
+        screen.line(`  vouchsafe broker policy set${data} default --measurement HEX`);
+        screen.line(`  vouchsafe broker audit tail${data}`);
+      },
+    };
+  },
+});
+
+const utf8 = (text: string) => new TextEncoder().encode(text);
+
+async function exists(path: string): Promise<boolean> {
+  return access(path).then(
+    () => true,
+    () => false,
+  );
+}
