@@ -498,6 +498,7 @@ describe('privilege levels', () => {
     ['half a VMPL', 0x2000, { targetVmpl: 1.5 }, 1],
     ['permissions that there are not', 0x2000, { permissions: 0x20 }, 1],
     ['permissions that are no byte', 0x2000, { permissions: 0x101 }, 1],
+    ['half a permission', 0x2000, { permissions: 1.5 }, 1],
   ])('RMPADJUST of %s', async (_, address, operands, status) => {
     const seen: number[] = [];
     const fixture = new SnpFixture(async (view) => {

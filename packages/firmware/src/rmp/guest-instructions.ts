@@ -31,7 +31,7 @@ export function pvalidate(
   requireOwnPage(entry, vcpu, guestAddress);
   if (!hasSize(entry, size, guestAddress)) return { status: rmpStatus.FAIL_SIZEMISMATCH, changed: false };
   const changed = entry.validated !== validate;
-  if (changed) reverseMap.setValidated(address, validate);
+  reverseMap.setValidated(address, validate);
   return { status: rmpStatus.SUCCESS, changed };
 }
 
