@@ -15,8 +15,8 @@ import { forgetIdentity, type PlatformIdentity } from '../identity/persistent-st
 import type { MemoryRange, PhysicalMemory } from '../memory/dram.js';
 import type { MachineProfile } from '../profiles.js';
 import type { SnpPlatform } from '../rmp/snp-platform.js';
+import { runSnpCommand } from '../snp/commands/run-command.js';
 import { guardedMemory } from '../snp/guarded-memory.js';
-import { runSnpCommand } from '../snp/run-command.js';
 import { SnpFirmware } from '../snp/snp-firmware.js';
 import { AsidCaches, AsidTable } from './asids.js';
 import { commandHandlers } from './command-handlers.js';

@@ -8,7 +8,7 @@ import {
 } from '@vouchsafe/sev';
 import { refuse, refuseUnless } from '../processor/command-refusal.js';
 import type { SnpGuest } from '../rmp/snp-platform.js';
-import { snpStateTable } from './state-table.js';
+import { snpStateTable } from './commands/state-table.js';
 
 /** What the firmware keeps of one SNP guest. The host names it by the address of its Context page. */
 export class SnpGuestContext implements SnpGuest {

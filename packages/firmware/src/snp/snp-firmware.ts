@@ -20,8 +20,8 @@ import { bytesOf, smallPage } from '../rmp/page-state.js';
 import { ReverseMap } from '../rmp/reverse-map.js';
 import type { SnpPlatform } from '../rmp/snp-platform.js';
 import { SnpAsids } from './asids.js';
+import type { SnpPlatformState } from './commands/state-table.js';
 import { type SnpGuestContext, SnpGuests } from './guest-contexts.js';
-import type { SnpPlatformState } from './state-table.js';
 
 /** What INIT sets up and SHUTDOWN forgets. */
 export interface SnpSession {

@@ -9,7 +9,7 @@ import {
   snpGuestRequestBuffer,
 } from '@vouchsafe/sev';
 import { refuse, refuseUnless } from '../../processor/command-refusal.js';
-import type { SnpCall } from '../command-handlers.js';
+import type { SnpCall } from '../commands/command-handlers.js';
 import type { SnpGuestIdentity, SnpLaunch } from '../guest-contexts.js';
 import type { SnpFirmware } from '../snp-firmware.js';
 import { parsedOrRefused } from '../snp-request.js';

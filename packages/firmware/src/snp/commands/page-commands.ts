@@ -7,8 +7,8 @@ import {
   snpPageSwapOutBuffer,
   snpPageUnsmashBuffer,
 } from '@vouchsafe/sev';
-import { refuse, refuseUnless } from '../processor/command-refusal.js';
-import { isGuestState, largePage, type PageState, smallPage } from '../rmp/page-state.js';
+import { refuse, refuseUnless } from '../../processor/command-refusal.js';
+import { isGuestState, largePage, type PageState, smallPage } from '../../rmp/page-state.js';
 import type { SnpCall } from './command-handlers.js';
 
 /** Commands on pages that name no guest, and the places of those that come with migration. */

@@ -9,13 +9,13 @@ import {
   snpShutdownExBuffer,
   tcbAtLeast,
 } from '@vouchsafe/sev';
-import { commitFirmware } from '../identity/committed-firmware.js';
-import type { MemoryRange } from '../memory/dram.js';
-import { refuseUnless } from '../processor/command-refusal.js';
-import { smallPage } from '../rmp/page-state.js';
+import { commitFirmware } from '../../identity/committed-firmware.js';
+import type { MemoryRange } from '../../memory/dram.js';
+import { refuseUnless } from '../../processor/command-refusal.js';
+import { smallPage } from '../../rmp/page-state.js';
+import { isOlder } from '../firmware-version.js';
+import type { SnpFirmware, SnpSessionOptions } from '../snp-firmware.js';
 import type { SnpCall } from './command-handlers.js';
-import { isOlder } from './firmware-version.js';
-import type { SnpFirmware, SnpSessionOptions } from './snp-firmware.js';
 
 /** The platform commands of SEV-SNP, but for those on versions and keys. */
 

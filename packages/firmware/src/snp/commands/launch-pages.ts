@@ -11,11 +11,11 @@ import {
   snpPageLinks,
   snpPageSize,
 } from '@vouchsafe/sev';
-import type { VmplPermissions } from '../rmp/page-state.js';
-import { acceptableCpuid } from './cpuid-policy.js';
-import type { SnpLaunch } from './guest-contexts.js';
-import type { SnpFirmware } from './snp-firmware.js';
-import { parsedOrRefused } from './snp-request.js';
+import type { VmplPermissions } from '../../rmp/page-state.js';
+import { acceptableCpuid } from '../cpuid-policy.js';
+import type { SnpLaunch } from '../guest-contexts.js';
+import type { SnpFirmware } from '../snp-firmware.js';
+import { parsedOrRefused } from '../snp-request.js';
 
 /** What LAUNCH_UPDATE makes of a page by its type, and what of it is measured. */
 

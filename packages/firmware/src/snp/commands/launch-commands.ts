@@ -9,22 +9,22 @@ import {
   snpLaunchUpdateBuffer,
   snpPageTypes,
 } from '@vouchsafe/sev';
-import { drawMemoryKey, encryptMemory } from '../memory/encryption.js';
-import { refuse, refuseUnless } from '../processor/command-refusal.js';
-import { allPermissions, bytesOf, type PageSize } from '../rmp/page-state.js';
-import type { SnpCall } from './command-handlers.js';
+import { drawMemoryKey, encryptMemory } from '../../memory/encryption.js';
+import { refuse, refuseUnless } from '../../processor/command-refusal.js';
+import { allPermissions, bytesOf, type PageSize } from '../../rmp/page-state.js';
 import {
   emptyDigest,
   noMigrationAgent,
   type SnpGuestContext,
   type SnpGuestIdentity,
   type SnpLaunch,
-} from './guest-contexts.js';
+} from '../guest-contexts.js';
+import type { SnpFirmware } from '../snp-firmware.js';
+import { parsedOrRefused } from '../snp-request.js';
+import { tscScale } from '../tsc.js';
+import type { SnpCall } from './command-handlers.js';
 import { checkIdBlock, noIdBlock } from './id-block-check.js';
 import { extendDigest, launchedContents } from './launch-pages.js';
-import type { SnpFirmware } from './snp-firmware.js';
-import { parsedOrRefused } from './snp-request.js';
-import { tscScale } from './tsc.js';
 
 /** Launching an SNP guest, in the order of the specification. */
 

@@ -5,10 +5,10 @@ import {
   snpGuestStatus,
   snpGuestStatusBuffer,
 } from '@vouchsafe/sev';
-import { refuseUnless } from '../processor/command-refusal.js';
-import { smallPage } from '../rmp/page-state.js';
+import { refuseUnless } from '../../processor/command-refusal.js';
+import { smallPage } from '../../rmp/page-state.js';
+import { requireAdmission } from '../guest-contexts.js';
 import type { SnpCall } from './command-handlers.js';
-import { requireAdmission } from './guest-contexts.js';
 
 /** Managing SNP guests: contexts, address space ids, status, end. */
 

@@ -10,10 +10,10 @@ import {
   type StatusName,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createDram } from '../memory/dram.js';
-import { decryptMemory } from '../memory/encryption.js';
-import { expectSuccess, seededRandom } from '../testing/hypervisor.js';
-import { plainPolicy, SnpHypervisor, snpPlaces } from '../testing/snp-hypervisor.js';
+import { createDram } from '../../memory/dram.js';
+import { decryptMemory } from '../../memory/encryption.js';
+import { expectSuccess, seededRandom } from '../../testing/hypervisor.js';
+import { plainPolicy, SnpHypervisor, snpPlaces } from '../../testing/snp-hypervisor.js';
 
 const { context, otherContext, thirdContext, pages } = snpPlaces;
 const random = seededRandom('launch');

@@ -26,10 +26,10 @@ import {
   snpVlekLoadBuffer,
 } from '@vouchsafe/sev';
 import { describe, expect, it } from 'vitest';
-import { drawVlekHashstick, vlekWrapKey, wrapVlekHashstick } from '../identity/vlek.js';
-import { createDram } from '../memory/dram.js';
-import { expectSuccess, seededRandom } from '../testing/hypervisor.js';
-import { SnpHypervisor, snpPlaces } from '../testing/snp-hypervisor.js';
+import { drawVlekHashstick, vlekWrapKey, wrapVlekHashstick } from '../../identity/vlek.js';
+import { createDram } from '../../memory/dram.js';
+import { expectSuccess, seededRandom } from '../../testing/hypervisor.js';
+import { SnpHypervisor, snpPlaces } from '../../testing/snp-hypervisor.js';
 
 /**
  * Every SEV-SNP command in every state of platform and guest, with what the reference sheet (sections 4.3 and 4.4) says.

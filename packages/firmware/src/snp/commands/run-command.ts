@@ -1,9 +1,9 @@
 import type { SnpCommandName } from '@vouchsafe/sev';
-import { refuseUnless } from '../processor/command-refusal.js';
-import type { Processor } from '../processor/processor.js';
+import { refuseUnless } from '../../processor/command-refusal.js';
+import type { Processor } from '../../processor/processor.js';
+import type { SnpFirmware } from '../snp-firmware.js';
+import { SnpRequest } from '../snp-request.js';
 import { snpCommandHandlers } from './command-handlers.js';
-import type { SnpFirmware } from './snp-firmware.js';
-import { SnpRequest } from './snp-request.js';
 import { snpStateTable } from './state-table.js';
 
 /** Carries a SEV-SNP command out, or throws a CommandRefusal with its status. */

@@ -8,9 +8,9 @@ import {
   snpPageUnsmashBuffer,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { decryptMemory } from '../memory/encryption.js';
-import { expectSuccess, seededRandom } from '../testing/hypervisor.js';
-import { plainPolicy, SnpHypervisor, snpPlaces } from '../testing/snp-hypervisor.js';
+import { decryptMemory } from '../../memory/encryption.js';
+import { expectSuccess, seededRandom } from '../../testing/hypervisor.js';
+import { plainPolicy, SnpHypervisor, snpPlaces } from '../../testing/snp-hypervisor.js';
 
 const { context, pages, result, plain, otherContext } = snpPlaces;
 const debugPolicy = 0xb0000n;

@@ -1,6 +1,9 @@
 import type { SnpCommandName } from '@vouchsafe/sev';
-import { refuse } from '../processor/command-refusal.js';
-import type { Processor } from '../processor/processor.js';
+import { refuse } from '../../processor/command-refusal.js';
+import type { Processor } from '../../processor/processor.js';
+import { snpGuestRequest } from '../messages/guest-request.js';
+import type { SnpFirmware } from '../snp-firmware.js';
+import type { SnpRequest } from '../snp-request.js';
 import { snpDebugDecrypt, snpDebugEncrypt } from './debug-commands.js';
 import {
   snpActivate,
@@ -10,7 +13,6 @@ import {
   snpGuestStatusCommand,
 } from './guest-commands.js';
 import { snpLaunchFinish, snpLaunchStart, snpLaunchUpdate } from './launch-commands.js';
-import { snpGuestRequest } from './messages/guest-request.js';
 import {
   snpPageMdInit,
   snpPageMove,
@@ -28,8 +30,6 @@ import {
   snpShutdown,
   snpShutdownEx,
 } from './platform-commands.js';
-import type { SnpFirmware } from './snp-firmware.js';
-import type { SnpRequest } from './snp-request.js';
 import { snpCommit, snpConfig, snpVlekLoad } from './version-commands.js';
 
 export interface SnpCall {

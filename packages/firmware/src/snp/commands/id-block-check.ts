@@ -7,9 +7,9 @@ import {
   signedBytesOfIdKey,
   verifyP384,
 } from '@vouchsafe/sev';
-import { refuseUnless } from '../processor/command-refusal.js';
-import type { SnpGuestIdentity, SnpLaunch } from './guest-contexts.js';
-import { parsedOrRefused, type SnpRequest } from './snp-request.js';
+import { refuseUnless } from '../../processor/command-refusal.js';
+import type { SnpGuestIdentity, SnpLaunch } from '../guest-contexts.js';
+import { parsedOrRefused, type SnpRequest } from '../snp-request.js';
 
 type IdBlockPart = Pick<
   SnpGuestIdentity,

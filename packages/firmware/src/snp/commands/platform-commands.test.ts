@@ -12,8 +12,8 @@ import {
   snpShutdownExBuffer,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { expectSuccess, statusOf } from '../testing/hypervisor.js';
-import { SnpHypervisor, type SnpHypervisorOptions, snpPlaces } from '../testing/snp-hypervisor.js';
+import { expectSuccess, statusOf } from '../../testing/hypervisor.js';
+import { SnpHypervisor, type SnpHypervisorOptions, snpPlaces } from '../../testing/snp-hypervisor.js';
 
 const { result, response, plain, pages, context, otherContext } = snpPlaces;
 type InitEx = Parameters<typeof snpInitExBuffer.build>[0];

@@ -6,11 +6,11 @@ import {
   type TcbVersion,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type Chip, manufactureChip } from '../identity/chip.js';
-import { drawVlekHashstick, vlekWrapKey, wrapVlekHashstick } from '../identity/vlek.js';
-import { machineProfiles } from '../profiles.js';
-import { expectSuccess, seededRandom } from '../testing/hypervisor.js';
-import { SnpHypervisor, type SnpHypervisorOptions, snpPlaces } from '../testing/snp-hypervisor.js';
+import { type Chip, manufactureChip } from '../../identity/chip.js';
+import { drawVlekHashstick, vlekWrapKey, wrapVlekHashstick } from '../../identity/vlek.js';
+import { machineProfiles } from '../../profiles.js';
+import { expectSuccess, seededRandom } from '../../testing/hypervisor.js';
+import { SnpHypervisor, type SnpHypervisorOptions, snpPlaces } from '../../testing/snp-hypervisor.js';
 
 let chip: Chip;
 beforeEach(() => {

@@ -1,9 +1,9 @@
 import { type SnpCommandName, snpDbgBuffer } from '@vouchsafe/sev';
-import { decryptMemory, encryptMemory } from '../memory/encryption.js';
-import { refuseUnless } from '../processor/command-refusal.js';
-import { isGuestState, smallPage } from '../rmp/page-state.js';
+import { decryptMemory, encryptMemory } from '../../memory/encryption.js';
+import { refuseUnless } from '../../processor/command-refusal.js';
+import { isGuestState, smallPage } from '../../rmp/page-state.js';
+import type { SnpGuestContext } from '../guest-contexts.js';
 import type { SnpCall } from './command-handlers.js';
-import type { SnpGuestContext } from './guest-contexts.js';
 
 /** Reading and writing an SNP guest's pages for its host, where the guest's policy allows it. */
 

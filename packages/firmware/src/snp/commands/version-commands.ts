@@ -10,12 +10,12 @@ import {
   tcbDifferences,
   vlekHashstick,
 } from '@vouchsafe/sev';
-import { commitFirmware } from '../identity/committed-firmware.js';
-import { unwrapVlekHashstick, vlekKey, vlekWrapKey } from '../identity/vlek.js';
-import { refuse, refuseUnless } from '../processor/command-refusal.js';
+import { commitFirmware } from '../../identity/committed-firmware.js';
+import { unwrapVlekHashstick, vlekKey, vlekWrapKey } from '../../identity/vlek.js';
+import { refuse, refuseUnless } from '../../processor/command-refusal.js';
+import type { SnpFirmware } from '../snp-firmware.js';
+import { parsedOrRefused } from '../snp-request.js';
 import type { SnpCall } from './command-handlers.js';
-import type { SnpFirmware } from './snp-firmware.js';
-import { parsedOrRefused } from './snp-request.js';
 
 /** Versions of the TCB and the keys that go with them: which firmware the chip vouches for, and with which key. */
 

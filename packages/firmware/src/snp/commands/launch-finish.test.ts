@@ -12,9 +12,9 @@ import {
   snpLaunchFinishBuffer,
 } from '@vouchsafe/sev';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { expectSuccess } from '../testing/hypervisor.js';
-import { reportIn, snpTestAuthority, verifiedBy } from '../testing/snp-authority.js';
-import { plainPolicy, SnpHypervisor, snpPlaces } from '../testing/snp-hypervisor.js';
+import { expectSuccess } from '../../testing/hypervisor.js';
+import { reportIn, snpTestAuthority, verifiedBy } from '../../testing/snp-authority.js';
+import { plainPolicy, SnpHypervisor, snpPlaces } from '../../testing/snp-hypervisor.js';
 
 let idKey: P384PrivateKey;
 let authorKey: P384PrivateKey;
