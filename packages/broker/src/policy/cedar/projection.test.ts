@@ -92,6 +92,23 @@ describe('a question without what no rule speaks of', () => {
     fc.assert(property, { numRuns: 40 });
   });
 
+  it.each(conditions)('has the same answer to each condition alone: %s', (condition) => {
+    const policies = CedarPolicySet.parse(
+      `permit (principal is SnpGuest, action, resource) when { ${condition} };`,
+      releaseSchema,
+    );
+    const staticPolicies = Object.fromEntries(policies.rules.map(({ id, text }) => [id, text]));
+    const answers = guests.map((claims) => {
+      const request = releaseRequest(someQuestion({ claims, references: ['a/b'] }));
+      const whole = withCedar((cedar) => cedar.isAuthorized({ ...request, policies: { staticPolicies } }));
+      const expected = whole.type === 'success' && whole.response.decision === 'allow';
+      expect(policies.ask(request).allowed).toBe(expected);
+      return expected;
+    });
+    policies.close();
+    expect(answers).toContain(true);
+  });
+
   it('holds no more than they speak of', () => {
     const text =
       'permit (principal is SnpGuest, action, resource) when { principal.tcb.reported.snp >= 24 };';

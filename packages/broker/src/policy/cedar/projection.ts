@@ -42,7 +42,8 @@ function collect(expression: unknown, wanted: Map<string, Wanted>): void {
   if (typeof expression !== 'object' || expression === null) return;
   const path = Array.isArray(expression) ? undefined : pathOf(expression as Expr);
   if (path !== undefined) {
-    if (path.length > 1) want(path, wanted);
+    // By itself, a guest or a resource stands for its name; the context is a record and stands for all of it.
+    if (path.length > 1 || path[0] === 'context') want(path, wanted);
     return;
   }
   const has = argument(expression as Expr, 'has') as
