@@ -1,8 +1,8 @@
 export * from './attestation/attestation-device.js';
 export * from './attestation/configfs-tsm.js';
 export type { GuestIoctlDevice, PlacedBytes } from './attestation/ioctl-device.js';
-export * from './attestation/served-folder.js';
-export * from './attestation/served-socket.js';
+export * from './attestation/served/served-folder.js';
+export * from './attestation/served/served-socket.js';
 export * from './attestation/sev-guest-device.js';
 export * from './attestation/socket-device.js';
 export type { TsmFiles } from './attestation/tsm-files.js';

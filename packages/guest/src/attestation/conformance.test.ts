@@ -14,7 +14,6 @@ import {
   UnavailableError,
 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { deferred } from '../../../host/src/deferred.js';
 import { runGuest, snpConfiguration } from '../../../host/src/testing/snp-fixture.js';
 import type { BootedGuest } from '../firmware/program.js';
 import { channelAttestationDevice } from '../snp/channel-device.js';
@@ -25,8 +24,8 @@ import { temporaryFolder } from '../testing/temporary.js';
 import { TsmModel } from '../testing/tsm-model.js';
 import { type AttestationDevice, type DerivedKeyRequest, RequestRefusedError } from './attestation-device.js';
 import { configfsTsmDevice } from './configfs-tsm.js';
-import { serveAttestationFolder } from './served-folder.js';
-import { serveAttestationSocket } from './served-socket.js';
+import { serveAttestationFolder } from './served/served-folder.js';
+import { serveAttestationSocket } from './served/served-socket.js';
 import { sevGuestDevice } from './sev-guest-device.js';
 import { socketAttestationDevice } from './socket-device.js';
 
@@ -92,14 +91,15 @@ async function inSoftwareMachine({
   const signed = await createIdBlock({ launchDigest: digest, guestSvn: 3, idKey: await idKey });
   const idBlock = { block: signed.idBlock, authentication: signed.idAuthentication };
   const over = new Promise<void>((resolve) => onTestFinished(() => resolve()));
-  const device = deferred<AttestationDevice>();
-  const init = ({ attestation }: BootedGuest) => {
-    device.resolve(attestation!);
-    return over;
-  };
   const certificates = table.length === 0 ? {} : { certificateTable: table };
-  await runGuest({ machine, host: machine.host }, init, { directBoot, idBlock, ...certificates });
-  return device.promise;
+  return new Promise((resolve, reject) => {
+    const init = ({ attestation }: BootedGuest) => {
+      resolve(attestation!);
+      return over;
+    };
+    const running = runGuest({ machine, host: machine.host }, init, { directBoot, idBlock, ...certificates });
+    running.catch(reject);
+  });
 }
 
 const backends: readonly Backend[] = [

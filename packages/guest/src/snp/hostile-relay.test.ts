@@ -1,9 +1,9 @@
 import { createSoftwareMachine, manufactureChip } from '@vouchsafe/firmware';
 import { parseSnpReport, type Secret, statusCodes, systemRandom, toHex } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { deferred } from '../../../host/src/deferred.js';
 import { runGuest } from '../../../host/src/testing/snp-fixture.js';
 import { RequestRefusedError } from '../attestation/attestation-device.js';
+import type { BootedGuest } from '../firmware/program.js';
 import type { SnpServices } from '../firmware/snp-boot.js';
 import { channelAttestationDevice } from './channel-device.js';
 import { type GuestRequestOutcome, type GuestRequestTransport, openGuestChannel } from './guest-channel.js';
@@ -21,12 +21,14 @@ async function guests(count: 1 | 2 = 1): Promise<SnpServices[]> {
   const over = new Promise<void>((resolve) => onTestFinished(() => resolve()));
   const services: SnpServices[] = [];
   for (let i = 0; i < count; i++) {
-    const found = deferred<SnpServices>();
-    await runGuest({ machine, host: machine.host }, ({ snp }) => {
-      found.resolve(snp!);
-      return over;
+    const found = new Promise<SnpServices>((resolve, reject) => {
+      const init = ({ snp }: BootedGuest) => {
+        resolve(snp!);
+        return over;
+      };
+      runGuest({ machine, host: machine.host }, init).catch(reject);
     });
-    services.push(await found.promise);
+    services.push(await found);
   }
   return services;
 }

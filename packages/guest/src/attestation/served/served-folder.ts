@@ -2,11 +2,11 @@ import { closeSync, readdirSync, rmSync, writeSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UnavailableError } from '@vouchsafe/sev';
-import type { AttestationDevice } from './attestation-device.js';
+import type { AttestationDevice } from '../attestation-device.js';
+import { readyFile } from '../tsm-files.js';
 import { makeFifos, readableFifo } from './fifo.js';
 import { openServedEntry, type ServedEntry } from './served-entry.js';
 import type { ServedAttestation } from './served-socket.js';
-import { readyFile } from './tsm-files.js';
 
 export interface ServedFolderOptions {
   /** Told what went wrong with an entry; serving goes on. */

@@ -3,11 +3,11 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { toBase64 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { channelAttestationDevice } from '../snp/channel-device.js';
-import { openGuestChannel } from '../snp/guest-channel.js';
-import { bootSector } from '../testing/boot-sector.js';
-import { hostOf, ScriptedFirmware } from '../testing/scripted-firmware.js';
-import { temporaryFolder } from '../testing/temporary.js';
+import { channelAttestationDevice } from '../../snp/channel-device.js';
+import { openGuestChannel } from '../../snp/guest-channel.js';
+import { bootSector } from '../../testing/boot-sector.js';
+import { hostOf, ScriptedFirmware } from '../../testing/scripted-firmware.js';
+import { temporaryFolder } from '../../testing/temporary.js';
 import { serveAttestationSocket } from './served-socket.js';
 
 const qemu = '/usr/bin/qemu-system-x86_64';

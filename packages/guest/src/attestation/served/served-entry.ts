@@ -1,7 +1,7 @@
 import { closeSync, existsSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { VouchsafeError } from '@vouchsafe/sev';
-import type { AttestationDevice, AttestationEvidence } from './attestation-device.js';
+import type { AttestationDevice, AttestationEvidence } from '../attestation-device.js';
 import { makeFifos, openWritableFifo, readableFifo, type WritableFifo } from './fifo.js';
 
 /** Where an entry of a served folder says why its last report was not made; linux has no such file. */

@@ -8,13 +8,13 @@ import { promisify } from 'node:util';
 import { attestationLineLimit } from '@vouchsafe/protocol';
 import { fromBase64, openSecret, parseSnpReport, toBase64, UnavailableError } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { channelAttestationDevice } from '../snp/channel-device.js';
-import { openGuestChannel } from '../snp/guest-channel.js';
-import { hostOf, ScriptedFirmware, scriptedCertificateTable } from '../testing/scripted-firmware.js';
-import { temporaryFolder } from '../testing/temporary.js';
-import { linesOf } from './line-stream.js';
+import { channelAttestationDevice } from '../../snp/channel-device.js';
+import { openGuestChannel } from '../../snp/guest-channel.js';
+import { hostOf, ScriptedFirmware, scriptedCertificateTable } from '../../testing/scripted-firmware.js';
+import { temporaryFolder } from '../../testing/temporary.js';
+import { linesOf } from '../line-stream.js';
+import { type ByteStream, socketAttestationDevice } from '../socket-device.js';
 import { serveAttestationSocket, serveAttestationStream } from './served-socket.js';
-import { type ByteStream, socketAttestationDevice } from './socket-device.js';
 
 const reportData = new Uint8Array(64).fill(3);
 const fields = {

@@ -4,15 +4,15 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parseCertificateTable, parseSnpReport } from '@vouchsafe/sev';
 import { expect, it, onTestFinished } from 'vitest';
-import { channelAttestationDevice } from '../snp/channel-device.js';
-import { openGuestChannel } from '../snp/guest-channel.js';
+import { channelAttestationDevice } from '../../snp/channel-device.js';
+import { openGuestChannel } from '../../snp/guest-channel.js';
 import {
   hostOf,
   type Relay,
   ScriptedFirmware,
   scriptedCertificateTable,
-} from '../testing/scripted-firmware.js';
-import { temporaryFolder } from '../testing/temporary.js';
+} from '../../testing/scripted-firmware.js';
+import { temporaryFolder } from '../../testing/temporary.js';
 import { serveAttestationFolder } from './served-folder.js';
 
 const nonce = Uint8Array.from({ length: 64 }, (_, i) => i + 1);

@@ -9,8 +9,8 @@ import {
   attestationRequest,
 } from '@vouchsafe/protocol';
 import { openSecret, UnavailableError, VouchsafeError } from '@vouchsafe/sev';
-import { type AttestationDevice, RequestRefusedError } from './attestation-device.js';
-import { linesOf } from './line-stream.js';
+import { type AttestationDevice, RequestRefusedError } from '../attestation-device.js';
+import { linesOf } from '../line-stream.js';
 
 export interface ServedAttestation {
   /** Ends serving and removes what was made for it. The device is the caller's to close. */

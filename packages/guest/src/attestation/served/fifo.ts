@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { closeSync, constants, fstatSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { UnavailableError } from '@vouchsafe/sev';
-import { codeOf } from './tsm-files.js';
+import { codeOf } from '../tsm-files.js';
 
 /** Named pipes (FIFOs) as files whose content is made when they are read, and whose writers are not kept waiting. */
 
