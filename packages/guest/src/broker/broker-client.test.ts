@@ -118,6 +118,28 @@ describe('a guest that asks a key broker', () => {
     expect(server.keys[1]).toEqual(server.keys[0]);
   });
 
+  it('attests once where many find their session over at once', async () => {
+    const { server, client, clock } = await meet({ lifetime: 300 });
+    await client.getResource(path);
+    clock.now += 280_000;
+    await Promise.all([client.getResource(path), client.getResource(path), client.token()]);
+    expect(server.keys).toHaveLength(2);
+    server.forget();
+    await Promise.all([client.getResource(path), client.getResource(path)]);
+    expect(server.keys).toHaveLength(3);
+  });
+
+  it('uses a short token for half its life', async () => {
+    const { server, clock, fetchText } = await meet({ lifetime: 10 });
+    await fetchText();
+    clock.now += 4999;
+    await fetchText();
+    expect(server.keys).toHaveLength(1);
+    clock.now += 1;
+    await fetchText();
+    expect(server.keys).toHaveLength(2);
+  });
+
   it('attests anew when its clock was stepped backwards', async () => {
     const { server, clock, fetchText } = await meet();
     await fetchText();

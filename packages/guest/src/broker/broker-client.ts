@@ -58,8 +58,9 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
   let key: Promise<TeeKeyPair> | undefined;
   let session: Promise<BrokerSession> | undefined;
 
-  /** One attestation at a time, however many ask for secrets. */
-  function attestAnew(): Promise<BrokerSession> {
+  /** The session that follows one that is over: one attestation, however many ask for secrets. */
+  function sessionAfter(over: Promise<BrokerSession> | undefined): Promise<BrokerSession> {
+    if (session !== undefined && session !== over) return session;
     key ??= generateTeeKey(keyKind);
     const started = key.then((pair) => attest(channel, pair, options));
     session = started;
@@ -69,29 +70,25 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
     return started;
   }
 
-  async function currentSession(): Promise<BrokerSession> {
-    const found = await (session ?? attestAnew());
-    const left = found.begun + found.lifetime - now();
-    const isFresh = left > Math.min(margin, found.lifetime / 2) && left <= found.lifetime;
-    return isFresh ? found : renewed(found);
-  }
-
-  /** The session that follows one that is over, which another call may have begun already. */
-  async function renewed(over: BrokerSession): Promise<BrokerSession> {
-    const other = await session?.catch(() => undefined);
-    return other === undefined || other === over ? attestAnew() : other;
+  async function currentSession(): Promise<HeldSession> {
+    const held = sessionAfter(undefined);
+    const { begun, lifetime } = await held;
+    const left = begun + lifetime - now();
+    const isFresh = left > Math.min(margin, lifetime / 2) && left <= lifetime;
+    return hold(isFresh ? held : sessionAfter(held));
   }
 
   async function getResource(path: ResourcePath): Promise<Secret> {
     const name = resourcePathText(path);
     parseResourcePath(name);
     for (let used = await currentSession(), again = false; ; again = true) {
+      const { cookie, key: pair } = used.session;
       const { status, text } = await channel.send({
         method: 'GET',
         path: rcarResourcePath(path),
-        headers: { cookie: used.cookie },
+        headers: { cookie },
       });
-      if (status === 200) return openFlattenedJwe(flattenedJwe.parseText(text), used.key);
+      if (status === 200) return openFlattenedJwe(flattenedJwe.parseText(text), pair);
       const { variant, detail } = channel.errorIn(status, text);
       if (status === 404) throw new ResourceAbsentError(name);
       if (status === 403 || variant === 'PolicyDeny') throw new ReleaseRefusedError(name, detail);
@@ -99,9 +96,19 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
       if (status === 401 && variant === 'PluginInternalError') throw new ResourceAbsentError(name);
       if (status !== 401 || again)
         throw new UnavailableError('key broker', `${name}: status ${status}: ${detail}`);
-      used = await renewed(used);
+      used = await hold(sessionAfter(used.promise));
     }
   }
 
-  return { getResource, token: async () => (await currentSession()).token };
+  return { getResource, token: async () => (await currentSession()).session.token };
+}
+
+/** A session with the promise that it is known by while others ask for it. */
+interface HeldSession {
+  readonly promise: Promise<BrokerSession>;
+  readonly session: BrokerSession;
+}
+
+async function hold(promise: Promise<BrokerSession>): Promise<HeldSession> {
+  return { promise, session: await promise };
 }
