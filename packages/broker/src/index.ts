@@ -22,6 +22,7 @@ export type { Decision } from './policy/decision.js';
 export { defaultDemands, demandChecks, type ReleaseDemands } from './policy/demands.js';
 export * from './policy/ready-made.js';
 export type { Denial } from './policy/release-policy.js';
+export { type DatabaseSessionStoreOptions, databaseSessionStore } from './pre-launch/database-sessions.js';
 export * from './pre-launch/expected-launches.js';
 export * from './pre-launch/http.js';
 export * from './pre-launch/launch-secrets.js';
@@ -44,3 +45,4 @@ export {
   masterKeyFromFile,
 } from './secrets/master-key.js';
 export { type VaultTransitOptions, vaultTransitMasterKey } from './secrets/vault-transit.js';
+export { stateChecks } from './state/checks.js';
