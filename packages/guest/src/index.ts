@@ -21,6 +21,7 @@ export { type BootDevice, openBootDevice } from './firmware/boot-device.js';
 export * from './firmware/image.js';
 export * from './firmware/measured-boot.js';
 export * from './firmware/program.js';
+export type { SnpServices } from './firmware/snp-boot.js';
 export * from './firmware/unlock-disk.js';
 export * from './sealing/seal.js';
 export {
@@ -36,11 +37,14 @@ export * from './secrets/folder-store.js';
 export * from './secrets/materialise.js';
 export * from './secrets/memory-store.js';
 export * from './secrets/secret-store.js';
+export type { StartVcpuOptions } from './snp/ap-creation.js';
 export {
   channelAttestationDevice,
   requestCpuid,
   requestTscInformation,
   type TscInformation,
 } from './snp/channel-device.js';
+export { type HostAnswer, type HostCall, HostCallError } from './snp/ghcb-exit.js';
 export * from './snp/guest-channel.js';
+export { GuestMemoryError } from './snp/guest-pages.js';
 export * from './snp/guest-requests.js';

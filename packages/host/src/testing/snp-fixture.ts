@@ -22,6 +22,7 @@ import { snpAuthority } from '../../../kds/src/testing/snp-chip.js';
 import { deferred } from '../deferred.js';
 import type { MachineEvent, SnpLaunchConfiguration, SnpLauncher, SnpMachine } from '../launch/launcher.js';
 import { softwareLauncher } from '../launch/software-launcher.js';
+import type { SoftwareSnpMachine } from '../snp/software-machine.js';
 
 const mebibyte = 1024 * 1024;
 export type SnpGeneration = Extract<Generation, 'milan' | 'genoa' | 'turin'>;
@@ -77,19 +78,33 @@ export function snpMachine(
 }
 
 /** A guest that was let go, and what becomes of it. */
-export interface RunningGuest<T> {
-  readonly guest: SnpMachine;
+export interface RunningGuest<T, M extends SnpMachine = SnpMachine> {
+  readonly guest: M;
   /** What `init` gave. Rejects when the guest gives up or ends first, with why. */
   readonly result: Promise<T>;
   readonly events: readonly MachineEvent[];
 }
 
-/** Launches a guest of the project's firmware, and lets it run `init`. */
+type Machine = {
+  readonly machine: { insertGuest(program: GuestProgram): void };
+  readonly host: HostMachine;
+};
+
+/** Launches a guest of the project's firmware on the software machine, and lets it run `init`. */
+export function runGuest<T>(
+  machine: Machine,
+  init: (guest: BootedGuest) => Promise<T>,
+  changes?: Partial<SnpLaunchConfiguration>,
+): Promise<RunningGuest<T, SoftwareSnpMachine>>;
+/** The same with another launcher. */
+export function runGuest<T>(
+  machine: Machine,
+  init: (guest: BootedGuest) => Promise<T>,
+  changes: Partial<SnpLaunchConfiguration>,
+  launcher: SnpLauncher,
+): Promise<RunningGuest<T>>;
 export async function runGuest<T>(
-  {
-    machine,
-    host,
-  }: { readonly machine: { insertGuest(program: GuestProgram): void }; readonly host: HostMachine },
+  { machine, host }: Machine,
   init: (guest: BootedGuest) => Promise<T>,
   changes: Partial<SnpLaunchConfiguration> = {},
   launcher: SnpLauncher = softwareLauncher(host),
@@ -116,7 +131,7 @@ export async function runGuest<T>(
 
 /** Launches, runs `init`, quits. */
 export async function guestResult<T>(
-  machine: Parameters<typeof runGuest>[0],
+  machine: Machine,
   init: (guest: BootedGuest) => Promise<T>,
   changes: Partial<SnpLaunchConfiguration> = {},
 ): Promise<T> {
