@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { InvalidArgumentError, parseSnpReport } from '@vouchsafe/sev';
 import { describe, expect, it } from 'vitest';
@@ -9,6 +9,7 @@ import { temporaryFolder } from '../testing/temporary.js';
 import { TsmModel, type TsmModelOptions } from '../testing/tsm-model.js';
 import { RequestRefusedError } from './attestation-device.js';
 import { configfsTsmDevice } from './configfs-tsm.js';
+import { makeFifos } from './served/fifo.js';
 import { tsmFiles } from './tsm-files.js';
 
 const reportData = new Uint8Array(64).fill(7);
@@ -149,18 +150,30 @@ describe('plain files', () => {
     });
   });
 
+  it('in a folder whose server was killed are not waited for', async () => {
+    const folder = temporaryFolder();
+    await makeFifos(join(folder, 'ready'));
+    await expect(
+      configfsTsmDevice({ folder, files: tsmFiles(20) }).report({ reportData }),
+    ).rejects.toMatchObject({
+      code: 'unavailable',
+      hint: 'its server is gone: remove the folder and serve it again',
+    });
+    expect(readdirSync(folder)).toEqual(['ready']);
+  });
+
   it('are read to a limit and not further', async () => {
     const file = join(temporaryFolder(), 'blob');
     writeFileSync(file, new Uint8Array(100));
-    expect((await tsmFiles.read(file, 100)).length).toBe(100);
-    await expect(tsmFiles.read(file, 99)).rejects.toMatchObject({ code: 'EFBIG' });
+    expect((await tsmFiles().read(file, 100)).length).toBe(100);
+    await expect(tsmFiles().read(file, 99)).rejects.toMatchObject({ code: 'EFBIG' });
   });
 
   it('of an entry are removed with it', async () => {
     const folder = join(temporaryFolder(), 'entry');
     mkdirSync(folder);
     writeFileSync(join(folder, 'inblob'), '');
-    await tsmFiles.removeEntry(folder);
-    await expect(tsmFiles.removeEntry(folder)).rejects.toMatchObject({ code: 'ENOENT' });
+    await tsmFiles().removeEntry(folder);
+    await expect(tsmFiles().removeEntry(folder)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 });

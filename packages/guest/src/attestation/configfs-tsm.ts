@@ -29,7 +29,7 @@ const longestText = 4096;
  * else wrote into it. The kernel offers no derived keys there.
  */
 export function configfsTsmDevice(options: ConfigfsTsmOptions = {}): AttestationDevice {
-  const { folder = linuxTsmFolder, files = tsmFiles } = options;
+  const { folder = linuxTsmFolder, files = tsmFiles() } = options;
   let closed = false;
   return {
     kind: 'configfs-tsm',
@@ -141,6 +141,7 @@ function reportError(entry: string, error: unknown): Error {
 }
 
 function folderHint(code: string | undefined, folder: string): string | undefined {
+  if (code === 'ETIMEDOUT') return 'its server is gone: remove the folder and serve it again';
   if (folder !== linuxTsmFolder) return code === 'ENOENT' ? 'name the folder that is served' : undefined;
   if (code === 'EACCES' || code === 'EPERM') return 'only root may ask for reports';
   if (code === 'ENXIO')

@@ -1,4 +1,4 @@
-import { constants } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import { mkdir, open, rm, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -18,36 +18,69 @@ export interface TsmFiles {
  */
 export const readyFile = 'ready';
 
-/** The real files: linux’s own folder, or a served one. */
-export const tsmFiles: TsmFiles = {
-  async makeEntry(folder) {
-    await mkdir(folder, { mode: 0o700 });
+/** Longer than a host that is busy keeps a server from looking at its folder. */
+const defaultPatienceMs = 90_000;
+
+/**
+ * The real files: linux’s own folder, or a served one.
+ * @param patienceMs how long a served folder may take to fill an entry: one whose server was killed never does
+ */
+export function tsmFiles(patienceMs: number = defaultPatienceMs): TsmFiles {
+  return {
+    async makeEntry(folder) {
+      await mkdir(folder, { mode: 0o700 });
+      try {
+        await untilReady(join(folder, '..', readyFile), patienceMs);
+      } catch (error) {
+        await rmdir(folder).catch(() => undefined);
+        throw error;
+      }
+    },
+    async removeEntry(folder) {
+      try {
+        await rmdir(folder);
+      } catch (error) {
+        // Linux removes an entry with all that is in it; in a served folder the files are ordinary ones.
+        if (codeOf(error) !== 'ENOTEMPTY') throw error;
+        await rm(folder, { recursive: true, force: true });
+      }
+    },
+    read: readAll,
+    async write(file, content) {
+      const handle = await open(file, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
+      try {
+        await handle.write(content);
+      } finally {
+        await handle.close();
+      }
+    },
+  };
+}
+
+async function untilReady(file: string, patienceMs: number): Promise<void> {
+  // Opening a FIFO that nobody serves waits for ever; opening it for writing as well lets go of who waits.
+  let gaveUp = false;
+  const letGo = () => {
+    gaveUp = true;
     try {
-      await readAll(join(folder, '..', readyFile), 64);
-    } catch (error) {
-      // Linux's own folder has no such file, and its entries are complete at once.
-      if (codeOf(error) !== 'ENOENT') throw error;
+      closeSync(openSync(file, constants.O_RDWR | constants.O_NONBLOCK | constants.O_NOFOLLOW));
+    } catch {
+      // It is gone, and so is who waits for it.
     }
-  },
-  async removeEntry(folder) {
-    try {
-      await rmdir(folder);
-    } catch (error) {
-      // Linux removes an entry with all that is in it; in a served folder the files are ordinary ones.
-      if (codeOf(error) !== 'ENOTEMPTY') throw error;
-      await rm(folder, { recursive: true, force: true });
-    }
-  },
-  read: readAll,
-  async write(file, content) {
-    const handle = await open(file, constants.O_WRONLY | constants.O_TRUNC | constants.O_NOFOLLOW);
-    try {
-      await handle.write(content);
-    } finally {
-      await handle.close();
-    }
-  },
-};
+  };
+  const timer = setTimeout(letGo, patienceMs);
+  try {
+    // Its end says it all: programs that wait at the same time share what is in it.
+    await readAll(file, 64);
+    if (!gaveUp) return;
+    throw Object.assign(new Error(`ETIMEDOUT: nobody serves ${file}`), { code: 'ETIMEDOUT' });
+  } catch (error) {
+    // Linux's own folder has no such file, and its entries are complete at once.
+    if (codeOf(error) !== 'ENOENT') throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
 /** `ENOENT` and the like; undefined for errors that are not the system's. */
 export function codeOf(error: unknown): string | undefined {
