@@ -71,7 +71,9 @@ describe.each(['milan', 'genoa', 'turin'] as const)('reports of %s', (generation
     const { snp } = machineProfiles[generation];
     const on = new SnpHypervisor({ generation, snp: { reportVersion: 5, mitigationVector: 0x2dn } });
     await on.start();
-    await on.runningGuest({ policy: plainPolicy, finish: { hostData } });
+    await on.newGuest({ policy: plainPolicy });
+    expectSuccess(await on.load('NORMAL', { contents: new Uint8Array(4096).fill(1) }));
+    expectSuccess(await on.finish({ hostData }));
     const { report } = await reportOf(on, { vmpl: 3 });
     const view = new DataView(report.buffer, report.byteOffset);
     const word = (at: number) => view.getUint32(at, true);
@@ -81,6 +83,7 @@ describe.each(['milan', 'genoa', 'turin'] as const)('reports of %s', (generation
     expect(view.getBigUint64(8, true)).toBe(plainPolicy);
     expect(bytes(0x50, 64)).toEqual(reportData);
     expect(bytes(0x90, 48)).toEqual(on.launch().digest);
+    expect(isZero(on.launch().digest)).toBe(false);
     expect(bytes(0xc0, 32)).toEqual(hostData);
     expect(isZero(bytes(0xe0, 96))).toBe(true);
     expect(bytes(0x140, 32)).toEqual(on.launch().reportId);
