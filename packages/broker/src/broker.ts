@@ -1,7 +1,8 @@
-import type { EndorsementClient } from '@vouchsafe/kds';
+import type { EndorsementClient, KdsClient } from '@vouchsafe/kds';
 import {
   type EndorsementRoot,
   InvalidArgumentError,
+  type PlatformRoot,
   type RandomSource,
   UnavailableError,
   type VouchsafeError,
@@ -21,6 +22,7 @@ import { createEndorsementShelf, type EndorsementShelf } from './attestation/end
 import { guestService } from './attestation/guests.js';
 import { type SnpAllowances, snpAppraiser } from './attestation/snp-appraisal.js';
 import { auditRoutes } from './http/admin/audit-routes.js';
+import { launchRoutes } from './http/admin/launch-routes.js';
 import { policyRoutes } from './http/admin/policy-routes.js';
 import { referenceRoutes } from './http/admin/reference-routes.js';
 import { adminScope, describeApi } from './http/admin/scope.js';
@@ -43,6 +45,8 @@ import { defaultDemands, type ReleaseDemands } from './policy/demands.js';
 import { defaultPolicyName, PolicyStore } from './policy/policy-store.js';
 import { prepareStoredPolicy } from './policy/prepare.js';
 import { RulesInForce } from './policy/rules.js';
+import { type BrokerOwners, brokerOwners } from './pre-launch/broker-owner.js';
+import { type OwnerDecision, preLaunchRoutes } from './pre-launch/routes.js';
 import type { OutsideCopy } from './record/outside-copy.js';
 import type { ReferenceIssuer } from './reference-values/signed-document.js';
 import type { MasterKey } from './secrets/master-key.js';
@@ -75,8 +79,10 @@ export interface BrokerStateOptions {
 export interface BrokerOptions extends BrokerStateOptions {
   /** AMD's roots or one development root, never both. */
   readonly roots: readonly EndorsementRoot[];
-  /** Where authorities, revocation lists and VCEKs that guests do not send come from; without it, nothing is fetched. */
-  readonly keyService?: Pick<EndorsementClient, 'endorsement'>;
+  /** For SEV and SEV-ES, before launch: roots of the same kind. Without any, hosts are not answered. */
+  readonly platformRoots?: readonly PlatformRoot[];
+  /** Where authorities, revocation lists and certificates that nobody sends come from; without it, nothing is fetched. */
+  readonly keyService?: Pick<EndorsementClient, 'endorsement'> & Partial<Pick<KdsClient, 'cek' | 'issuerOf'>>;
   /** What differs from {@link defaultDemands}; the root follows from `roots`. */
   readonly demands?: Partial<Omit<ReleaseDemands, 'root'>>;
   readonly allowances?: SnpAllowances;
@@ -123,7 +129,7 @@ export const defaultPerChip: RateLimit = { perMinute: 600, burst: 600 };
  * @throws InvalidArgumentError for AMD's roots beside a development root
  */
 export async function openBroker(options: BrokerOptions): Promise<Broker> {
-  const development = requireOneKindOfRoot(options.roots);
+  const development = requireOneKindOfRoot(options.roots, options.platformRoots);
   const state = await openBrokerState(options);
   try {
     return await brokerOver(state, development, options);
@@ -191,6 +197,18 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
     },
   });
 
+  const { cek, issuerOf: issuerOfCek } = options.keyService ?? {};
+  const owners = brokerOwners({
+    state,
+    policies: context.policies,
+    rules,
+    demands,
+    roots: options.platformRoots ?? [],
+    random,
+    ...(cek === undefined || issuerOfCek === undefined ? {} : { keyService: { cek, issuerOf: issuerOfCek } }),
+  });
+  const hosts = (options.platformRoots ?? []).length > 0 ? owners : undefined;
+
   const obstacles = async () => {
     const found: string[] = [];
     await state.db.query
@@ -218,6 +236,7 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
     referenceRoutes(scope, context);
     tokenRoutes(scope, context);
     auditRoutes(scope, context);
+    launchRoutes(scope, context, owners);
     statusRoutes(scope, async () => ({
       version: brokerVersion,
       replica: state.record.replica,
@@ -228,6 +247,7 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
       obstacles: await obstacles(),
     }));
   });
+  if (hosts !== undefined) await hostScopes(app, hosts);
   await app.ready();
 
   const maintenance = createMaintenance({
@@ -238,6 +258,7 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
         every: minute,
         run: () => inTransaction(state.db, (tx) => sessions.sweep(tx, state.clock.now() - tokenLifetime)),
       },
+      launches: { every: minute, run: () => owners.sweep() },
       checkpoint: { every: 10_000, run: () => state.record.checkpointIfDue() },
       endorsements: {
         every: options.refreshInterval ?? 60 * minute,
@@ -284,6 +305,23 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
       await state.close();
     },
   };
+}
+
+/** Hosts that ask before a launch: at the root for the launch named `default`, below `/launches/NAME` for the others. */
+async function hostScopes(app: FastifyInstance, owners: BrokerOwners): Promise<void> {
+  const log = (decision: OwnerDecision) => app.log.info({ decision }, 'host answered');
+  await app.register(async (scope) =>
+    preLaunchRoutes(scope, async () => owners.ownerOf(defaultPolicyName), log),
+  );
+  await app.register(
+    async (scope) =>
+      preLaunchRoutes(
+        scope,
+        async ({ params }) => owners.ownerOf((params as { readonly launch: string }).launch),
+        log,
+      ),
+    { prefix: '/launches/:launch' },
+  );
 }
 
 function administrationOf(
@@ -377,10 +415,15 @@ function issuerOf({ issuer = 'vouchsafe-broker' }: BrokerOptions): EarIssuer {
   };
 }
 
-function requireOneKindOfRoot(roots: readonly EndorsementRoot[]): boolean {
+function requireOneKindOfRoot(
+  roots: readonly EndorsementRoot[],
+  platformRoots: readonly PlatformRoot[] = [],
+): boolean {
   if (roots.length === 0) throw new InvalidArgumentError('roots', 'expected at least one trusted root');
-  const development = roots.filter(({ kind }) => kind === 'development').length;
-  if (development > 0 && roots.length > 1) {
+  const isDevelopment = ({ kind }: { readonly kind: string }) => kind === 'development';
+  const development = roots.filter(isDevelopment).length;
+  const mixed = [...roots, ...platformRoots].some((root) => isDevelopment(root) !== development > 0);
+  if (mixed || development > 1 || platformRoots.filter(isDevelopment).length > 1) {
     throw new InvalidArgumentError(
       'roots',
       'a broker trusts AMD’s roots or one development root, never both at once',

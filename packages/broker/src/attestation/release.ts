@@ -1,12 +1,13 @@
 import { type FlattenedJwe, type ResourcePath, resourcePathText, sealToTeeKey } from '@vouchsafe/protocol';
-import { type RandomSource, type Secret, UnavailableError } from '@vouchsafe/sev';
+import type { RandomSource, Secret } from '@vouchsafe/sev';
+import { askingOutside } from '../policy/asked-outside.js';
 import { type Decision, decide } from '../policy/decision.js';
 import type { ReleaseDemands } from '../policy/demands.js';
-import type { PolicyAnswer, PolicyQuestion, ReleasePolicy } from '../policy/release-policy.js';
+import type { ReleasePolicy } from '../policy/release-policy.js';
 import type { RulesInForce } from '../policy/rules.js';
 import type { Json } from '../record/entry.js';
 import { findResource, type NotReleasable } from '../secrets/release.js';
-import { inTransaction, type Transaction } from '../state/database.js';
+import type { Transaction } from '../state/database.js';
 import type { BrokerState } from '../state/open.js';
 import { type EarIssuer, verifyEarToken } from '../token/ear-token.js';
 import type { KeyRing } from '../token/signing-keys.js';
@@ -14,6 +15,7 @@ import { chipOf } from './attest.js';
 import { type Attestation, type ChallengeSessions, sessionIdOfCookie } from './challenge-sessions.js';
 import type { GuestCredentials } from './guest-service.js';
 import { ReleaseDeniedError, ResourceAbsentError, SessionRefusedError } from './refused.js';
+import { unreleasable } from './unreleasable.js';
 
 export interface ReleaseOptions {
   readonly state: BrokerState;
@@ -64,25 +66,16 @@ export function release(options: ReleaseOptions) {
     guest: Guest,
     path: ResourcePath,
   ): Promise<{ readonly secret: Secret; readonly attestation: Attestation }> {
-    const answers = new Map<string, PolicyAnswer>();
-    for (let attempt = 0; attempt < greatestAttempts; attempt++) {
-      try {
-        const outcome = await inTransaction(state.db, (tx) => oneTransaction(tx, guest, path, answers));
-        if ('secret' in outcome) return { secret: outcome.secret, attestation: guest.attestation };
-        throw 'denied' in outcome ? new ReleaseDeniedError(outcome.denied) : new ResourceAbsentError();
-      } catch (error) {
-        if (!(error instanceof AskFirst)) throw error;
-        answers.set(error.key, await error.ask());
-      }
-    }
-    throw new UnavailableError('release policy', 'what it decides by changes faster than it answers');
+    const outcome = await askingOutside(state.db, (tx, ready) => oneTransaction(tx, guest, path, ready));
+    if ('secret' in outcome) return { secret: outcome.secret, attestation: guest.attestation };
+    throw 'denied' in outcome ? new ReleaseDeniedError(outcome.denied) : new ResourceAbsentError();
   }
 
   async function oneTransaction(
     tx: Transaction,
     { session, attestation }: Guest,
     path: ResourcePath,
-    answers: ReadonlyMap<string, PolicyAnswer>,
+    ready: (policy: ReleasePolicy) => ReleasePolicy,
   ): Promise<{ readonly secret: Secret } | { readonly denied: string } | { readonly absent: true }> {
     const now = state.clock.now();
     const name = resourcePathText(path);
@@ -96,7 +89,7 @@ export function release(options: ReleaseOptions) {
         claims,
         appraisal,
         referenceDocuments: rules.documents,
-        releasePolicy: policy === undefined ? undefined : withAnswers(policy, answers),
+        releasePolicy: policy === undefined ? undefined : ready(policy),
         resource: path,
         now,
         demands,
@@ -161,65 +154,4 @@ export function release(options: ReleaseOptions) {
       body: { session, allowed: false, rule: denial.rule, denials: [denial], decision },
     });
   }
-}
-
-const unreleasable: Readonly<Record<NotReleasable, { expected: string; found: string; hint: string }>> = {
-  absent: { expected: 'a secret', found: 'none', hint: 'store one: `vouchsafe broker secret put`' },
-  deleted: { expected: 'a secret', found: 'one that was deleted', hint: 'store a new version' },
-  disabled: {
-    expected: 'a version that is enabled',
-    found: 'one that is disabled',
-    hint: 'enable it: `vouchsafe broker secret enable`',
-  },
-  'not-yet-valid': {
-    expected: 'a version that is valid now',
-    found: 'one that is not valid yet',
-    hint: 'wait, or store a version with an earlier start',
-  },
-  expired: {
-    expected: 'a version that is valid now',
-    found: 'one whose validity has ended',
-    hint: 'store a new version',
-  },
-  'used-up': {
-    expected: 'a release that is left, or the key and session that had one',
-    found: 'all of them used by other keys or sessions',
-    hint: 'store a new version, if this guest should have it too',
-  },
-};
-
-/** How often the answer of a slow policy may grow old before it is used. */
-const greatestAttempts = 5;
-
-/**
- * Thrown inside the transaction where a policy that takes its time has to be asked: it is asked outside, and the
- * transaction begun again.
- */
-class AskFirst extends Error {
-  readonly key: string;
-  readonly ask: () => Promise<PolicyAnswer>;
-
-  constructor(key: string, ask: () => Promise<PolicyAnswer>) {
-    super('a policy has to be asked first');
-    this.key = key;
-    this.ask = ask;
-  }
-}
-
-function withAnswers(policy: ReleasePolicy, answers: ReadonlyMap<string, PolicyAnswer>): ReleasePolicy {
-  if (policy.language !== 'compiled-rego') return policy;
-  return {
-    ...policy,
-    async ask(question) {
-      const key = keyOf(policy, question);
-      const known = answers.get(key);
-      if (known === undefined) throw new AskFirst(key, () => policy.ask(question));
-      return known;
-    },
-  };
-}
-
-/** Everything that the question depends on but the moment, which has moved on when the transaction begins again. */
-function keyOf({ id }: ReleasePolicy, { now: _, ...question }: PolicyQuestion): string {
-  return JSON.stringify([id, question]);
 }

@@ -50,7 +50,10 @@ const schema = z.strictObject({
     .optional(),
   roots: z
     .strictObject({
-      /** An ARK certificate; left out, AMD's roots are trusted. */ development: file.optional(),
+      /** An ARK certificate of SEV-SNP; left out, AMD's roots are trusted. */
+      development: file.optional(),
+      /** The same authority's ARK for SEV and SEV-ES; left out beside the other, hosts are not answered. */
+      'development-platform': file.optional(),
     })
     .optional(),
   'key-service': z
@@ -128,6 +131,8 @@ export interface NewConfiguration {
   readonly database: string;
   /** A file in the folder. */
   readonly developmentRoot?: string | undefined;
+  /** A file in the folder. */
+  readonly developmentPlatformRoot?: string | undefined;
   readonly keyService?: string | undefined;
 }
 
@@ -136,6 +141,7 @@ export function configurationText({
   listen,
   database,
   developmentRoot,
+  developmentPlatformRoot,
   keyService,
 }: NewConfiguration): string {
   const quoted = JSON.stringify;
@@ -159,6 +165,9 @@ export function configurationText({
     developmentRoot === undefined
       ? '# development = "ark.der"   # trusts this development root instead of AMD’s roots'
       : `development = ${quoted(developmentRoot)}`,
+    ...(developmentPlatformRoot === undefined
+      ? []
+      : [`development-platform = ${quoted(developmentPlatformRoot)}`]),
     '',
     '[key-service]',
     '# Where authorities and revocation lists come from: "amd", or the address of a mirror.',

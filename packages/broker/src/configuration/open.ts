@@ -4,10 +4,13 @@ import { isAbsolute, join } from 'node:path';
 import { createKdsClient } from '@vouchsafe/kds';
 import {
   amdEndorsementRoots,
+  amdPlatformRoots,
   authorityIdentity,
   developmentEndorsementRoot,
+  developmentPlatformRoot,
   type EndorsementRoot,
   InvalidArgumentError,
+  type PlatformRoot,
   type RandomSource,
   readCertificates,
   Secret,
@@ -59,6 +62,7 @@ export async function configuredBroker(
     const options: BrokerOptions = {
       ...state,
       roots: await rootsOf(folder, configuration),
+      platformRoots: await platformRootsOf(folder, configuration),
       ...keyServiceOf(folder, configuration),
       demands: {
         ...(demands.vmpl === undefined ? {} : { vmpl: demands.vmpl }),
@@ -188,6 +192,15 @@ async function rootsOf(
   if (ark === undefined)
     throw new InvalidArgumentError('roots.development', `${path} holds no ARK certificate`);
   return [await developmentEndorsementRoot(ark.raw)];
+}
+
+async function platformRootsOf(
+  folder: string,
+  { roots = {} }: BrokerConfiguration,
+): Promise<readonly PlatformRoot[]> {
+  const file = roots['development-platform'];
+  if (file !== undefined) return [await developmentPlatformRoot(await read(within(folder, file)))];
+  return roots.development === undefined ? amdPlatformRoots : [];
 }
 
 function keyServiceOf(

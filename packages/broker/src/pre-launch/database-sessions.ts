@@ -1,7 +1,7 @@
 import { concat, openSecret, Secret, UnavailableError } from '@vouchsafe/sev';
 import type { StateKeys } from '../secrets/state-keys.js';
 import { refuseState } from '../state/checks.js';
-import { type Database, inTransaction, isoTime, locked } from '../state/database.js';
+import { type Database, inTransaction, isoTime, locked, type Transaction } from '../state/database.js';
 import { endSession, type PendingSession, type SessionStore, type TakenSession } from './sessions.js';
 
 export interface DatabaseSessionStoreOptions {
@@ -9,6 +9,8 @@ export interface DatabaseSessionStoreOptions {
   readonly limit?: number;
   /** How long the store can still say what became of an ended session, in milliseconds: an hour. */
   readonly memory?: number;
+  /** Part of the transaction that opens a session, for the record. */
+  readonly onOpen?: (tx: Transaction, session: PendingSession) => void;
 }
 
 const keyLength = 16;
@@ -22,7 +24,7 @@ export function databaseSessionStore(
   keys: StateKeys,
   options: DatabaseSessionStoreOptions = {},
 ): SessionStore {
-  const { limit = 1000, memory = 3_600_000 } = options;
+  const { limit = 1000, memory = 3_600_000, onOpen } = options;
 
   return {
     async add(session) {
@@ -51,6 +53,7 @@ export function databaseSessionStore(
           content,
         };
         await tx.query.insertInto('launch_sessions').values(row).execute();
+        onOpen?.(tx, session);
       });
       endSession(session);
     },
@@ -99,8 +102,9 @@ const place = (launchId: string, expiresAt: string) => ['launch_sessions', launc
 
 /** TEK ‖ TIK ‖ JSON of the rest: the keys never become text. */
 function sealSession(keys: StateKeys, session: PendingSession): Uint8Array {
-  const { launchId, expiresAt, policy, platform, root, platformChecks, tek, tik } = session;
-  const rest = new TextEncoder().encode(JSON.stringify({ policy, platform, root, platformChecks }));
+  const { launchId, expiresAt, launch, policy, platform, root, platformChecks, tek, tik } = session;
+  const content = { launch, policy, platform, root, platformChecks };
+  const rest = new TextEncoder().encode(JSON.stringify(content));
   const plaintext = concat(openSecret(tek), openSecret(tik), rest);
   try {
     return keys.seal(place(launchId, isoTime(expiresAt)), plaintext);
@@ -125,7 +129,7 @@ function openSession(
     const bytes = openSecret(opened);
     const rest = JSON.parse(new TextDecoder().decode(bytes.subarray(2 * keyLength))) as Pick<
       PendingSession,
-      'policy' | 'platform' | 'root' | 'platformChecks'
+      'launch' | 'policy' | 'platform' | 'root' | 'platformChecks'
     >;
     return {
       launchId,

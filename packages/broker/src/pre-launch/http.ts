@@ -1,35 +1,11 @@
-import {
-  largestRequest,
-  launchBundle,
-  launchRequest,
-  launchSessionsPath,
-  measurementEvidence,
-  measurementPath,
-  refusal,
-  secretDelivery,
-} from '@vouchsafe/protocol';
-import {
-  type Appraisal,
-  InvalidArgumentError,
-  MalformedError,
-  UnavailableError,
-  verdict,
-} from '@vouchsafe/sev';
-import { type FastifyError, type FastifyReply, fastify } from 'fastify';
+import { largestRequest } from '@vouchsafe/protocol';
+import { InvalidArgumentError, MalformedError, UnavailableError } from '@vouchsafe/sev';
+import { type FastifyError, fastify } from 'fastify';
 import { isLoopback, type ListenAddress, listen } from '../http/listen.js';
 import type { GuestOwner } from './owner.js';
-import { refusalOf } from './refusal.js';
+import { type OwnerDecision, preLaunchRoutes } from './routes.js';
 
 export type OwnerAddress = ListenAddress;
-
-/** What an operator may write to a log: verdicts, never keys, packets, or the id that uses a session up. */
-export interface OwnerDecision {
-  readonly step: 'session' | 'measurement';
-  readonly accepted: boolean;
-  readonly root?: string;
-  /** Ids of the checks that failed. */
-  readonly failed: readonly string[];
-}
 
 export interface ServeGuestOwnerOptions {
   readonly onDecision?: (decision: OwnerDecision) => void;
@@ -63,25 +39,7 @@ export async function serveGuestOwner(
     forceCloseConnections: true,
   });
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) =>
-    done(null, body),
-  );
-
-  app.post(launchSessionsPath, async ({ body }, reply) => {
-    const { appraisal, bundle } = await owner.openSession(launchRequest.parseText(textOf(body)));
-    onDecision(decisionOf('session', appraisal));
-    return bundle === undefined
-      ? refuse(reply, appraisal)
-      : reply.code(201).send(launchBundle.toJson(bundle));
-  });
-
-  app.post<{ Params: { launchId: string } }>(measurementRoute, async ({ body, params }, reply) => {
-    const evidence = measurementEvidence.parseText(textOf(body));
-    requireSameLaunch(params.launchId, evidence.launchId);
-    const { appraisal, delivery } = await owner.appraiseMeasurement(evidence);
-    onDecision(decisionOf('measurement', appraisal));
-    return delivery === undefined ? refuse(reply, appraisal) : reply.send(secretDelivery.toJson(delivery));
-  });
+  preLaunchRoutes(app, async () => owner, onDecision);
 
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not-found' }));
   app.setErrorHandler<FastifyError | Error>((error, _request, reply) => {
@@ -97,7 +55,6 @@ export async function serveGuestOwner(
 }
 
 const sweepInterval = 10_000;
-const measurementRoute = measurementPath(':launchId').replace(encodeURIComponent(':'), ':');
 
 function requireLoopbackForDevelopment({ development }: GuestOwner, address: OwnerAddress): void {
   if (!development || isLoopback(address)) return;
@@ -106,29 +63,6 @@ function requireLoopbackForDevelopment({ development }: GuestOwner, address: Own
     'host',
     `an owner who trusts a development root answers on loopback only, not on ${host}`,
   );
-}
-
-function requireSameLaunch(inPath: string, inBody: string): void {
-  if (inPath === inBody) return;
-  throw new MalformedError({
-    structure: measurementEvidence.name,
-    field: '/launchId',
-    offset: 0,
-    expected: 'the launch id of the address',
-    found: 'another',
-  });
-}
-
-const textOf = (body: unknown): string => (typeof body === 'string' ? body : '');
-
-function refuse(reply: FastifyReply, appraisal: Appraisal) {
-  return reply.code(403).send(refusal.toJson(refusalOf(appraisal)));
-}
-
-function decisionOf(step: OwnerDecision['step'], appraisal: Appraisal): OwnerDecision {
-  const { accepted, failed } = verdict(appraisal);
-  const root = appraisal.root?.name;
-  return { step, accepted, ...(root === undefined ? {} : { root }), failed: failed.map(({ id }) => id) };
 }
 
 /** Only errors that are meant for callers are shown to them. */

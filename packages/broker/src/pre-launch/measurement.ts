@@ -33,6 +33,13 @@ export const sessionChecks = checkTable({
     hint: 'ask for a new session and launch with it at once',
     kind: 'authenticity',
   },
+  'session.launch': {
+    title: 'session was opened for this kind of launch',
+    protects:
+      'a host could ask for a session with the policy of one kind of launch, and for the secrets of another',
+    hint: 'ask for a session where the measurement is reported',
+    kind: 'authenticity',
+  },
   'session.firmware': {
     title: 'firmware is the one that was announced',
     protects: 'a host could get its session for one firmware and launch on another',
@@ -52,6 +59,8 @@ export interface MeasurementExpectations {
   readonly minimumApi?: ApiVersion;
   readonly allowApiBelow017?: boolean;
   readonly expectedBuilds?: readonly number[];
+  /** Which of the owner's kinds of launch this is, where there are several. */
+  readonly launch?: string;
 }
 
 /** The verdict over measurement evidence: what the store says of its session, then the measurement under its keys. */
@@ -61,7 +70,7 @@ export async function appraiseEvidence(
   expectations: MeasurementExpectations,
 ): Promise<Appraisal> {
   const subject = 'launch measurement';
-  const ofSession = appraiseSession(evidence, taken);
+  const ofSession = appraiseSession(evidence, taken, expectations.launch);
   if (taken.state !== 'pending') {
     return { subject, checks: [...ofSession.checks, ...(await unmeasured(taken.state)).checks] };
   }
@@ -76,7 +85,11 @@ export async function appraiseEvidence(
   };
 }
 
-function appraiseSession(evidence: MeasurementEvidence, taken: TakenSession): Appraisal {
+function appraiseSession(
+  evidence: MeasurementEvidence,
+  taken: TakenSession,
+  launch: string | undefined,
+): Appraisal {
   const appraiser = new Appraiser('launch session', sessionChecks);
   const { state } = taken;
   appraiser.report('session.known', state !== 'unknown', {
@@ -100,6 +113,10 @@ function appraiseSession(evidence: MeasurementEvidence, taken: TakenSession): Ap
     return appraiser.finish();
   }
   const { platform, policy } = taken.session;
+  appraiser.report('session.launch', taken.session.launch === launch, {
+    expected: launch ?? 'the one kind there is',
+    found: taken.session.launch ?? 'the one kind there is',
+  });
   const same =
     platform.apiMajor === evidence.apiMajor &&
     platform.apiMinor === evidence.apiMinor &&

@@ -333,6 +333,7 @@ describe('a measurement is refused', () => {
       const { appraisal, delivery } = await report(await guest.measure(await digestOf()));
       expect(failedOf(appraisal)).toEqual([
         'session.unused',
+        'session.launch',
         'session.firmware',
         'session.policy',
         ...notRun,
@@ -367,6 +368,7 @@ describe('a measurement is refused', () => {
     const { appraisal, delivery } = await report(await guest.measure(await digestOf()));
     expect(failedOf(appraisal)).toEqual([
       'session.unexpired',
+      'session.launch',
       'session.firmware',
       'session.policy',
       ...notRun,

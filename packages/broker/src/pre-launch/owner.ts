@@ -2,6 +2,7 @@ import type { LaunchBundle, LaunchRequest, MeasurementEvidence, SecretDelivery }
 import {
   type Appraisal,
   buildSecretPacket,
+  type Check,
   createLaunchSession,
   InvalidArgumentError,
   type KeyBytes,
@@ -15,21 +16,23 @@ import { type ExpectedLaunch, type ExpectedLaunches, expectLaunches } from './ex
 import { type LaunchSecret, secretTable } from './launch-secrets.js';
 import { appraiseEvidence } from './measurement.js';
 import { appraisePlatform, type PlatformExpectations } from './platform.js';
-import { endSession, memorySessionStore, type SessionStore } from './sessions.js';
+import { endSession, memorySessionStore, type PendingSession, type SessionStore } from './sessions.js';
 
 export interface GuestOwnerOptions extends PlatformExpectations {
   /** Guest policy of every launch. Its ES bit says whether the owner deploys to SEV or to SEV-ES. */
   readonly policy: number;
-  /** What the owner would trust, as images. */
-  readonly images: readonly ExpectedLaunch[];
-  /** What a launch gets that was accepted. They remain the caller's to zero. */
-  readonly secrets: readonly LaunchSecret[];
+  /** What the owner would trust, as images, or as what was computed of them elsewhere. */
+  readonly images: readonly ExpectedLaunch[] | ExpectedLaunches;
+  /** What a launch gets that was accepted: secrets, which remain the caller's to zero, or whoever decides over them. */
+  readonly secrets: readonly LaunchSecret[] | LaunchSecretSource;
   readonly random: RandomSource;
   /** Milliseconds since 1970. */
   readonly now: () => number;
   /** Time from opening a session to its measurement, in milliseconds: ten minutes. */
   readonly sessionLifetime?: number;
   readonly sessions?: SessionStore;
+  /** Name of this kind of launch, where an owner has several: a session is good for its own kind only. */
+  readonly launch?: string;
   /** Accepts a policy without NODBG: the host can then read the guest, secrets included. */
   readonly allowDebug?: boolean;
   /** Accepts a policy without NOKS: the host can then start other guests under the same memory key. */
@@ -37,6 +40,21 @@ export interface GuestOwnerOptions extends PlatformExpectations {
   /** Accepts a policy with none of NOSEND, DOMAIN and SEV: the host can then send the guest to any machine. */
   readonly allowMigrationToAnyone?: boolean;
 }
+
+/** A launch whose measurement was accepted. */
+export interface AcceptedLaunch {
+  readonly evidence: MeasurementEvidence;
+  readonly appraisal: Appraisal;
+  readonly session: PendingSession;
+}
+
+/**
+ * Decides what a launch gets. The secrets are zeroed once they have been packed; when this resolves with them, their
+ * release is durable. A refusal is one more check, which failed.
+ */
+export type LaunchSecretSource = (
+  launch: AcceptedLaunch,
+) => Promise<{ readonly secrets: readonly LaunchSecret[] } | { readonly refused: Check }>;
 
 /** The guest owner's side of a pre-launch attestation. */
 export interface GuestOwner {
@@ -82,8 +100,9 @@ export async function createGuestOwner(options: GuestOwnerOptions): Promise<Gues
   } = options;
   const mode = requireCarefulPolicy(options);
   const development = requireOneKindOfRoot(options);
-  const expected = await expectLaunches(mode, options.images);
-  secretTable(secrets).zero();
+  const { images } = options;
+  const expected = 'digests' in images ? images : await expectLaunches(mode, images);
+  if (typeof secrets !== 'function') secretTable(secrets).zero();
 
   async function openSession(request: LaunchRequest) {
     const { appraisal, pdh } = await appraisePlatform(request, policy, options);
@@ -96,6 +115,7 @@ export async function createGuestOwner(options: GuestOwnerOptions): Promise<Gues
     const pending = {
       launchId,
       expiresAt,
+      ...(options.launch === undefined ? {} : { launch: options.launch }),
       policy,
       platform: { apiMajor, apiMinor, buildId },
       root: appraisal.root,
@@ -130,23 +150,35 @@ export async function createGuestOwner(options: GuestOwnerOptions): Promise<Gues
       const appraisal = await appraiseEvidence(evidence, taken, { ...options, digests: expected.digests });
       if (!verdict(appraisal).accepted || taken.state !== 'pending') return { appraisal };
 
-      const { launchId, platform, tek, tik } = taken.session;
+      const { session } = taken;
+      const given =
+        typeof secrets === 'function' ? await secrets({ evidence, appraisal, session }) : { secrets };
+      if ('refused' in given)
+        return { appraisal: { ...appraisal, checks: [...appraisal.checks, given.refused] } };
+      const { launchId, platform, tek, tik } = session;
       const { measurement } = parseLaunchMeasurement(evidence.measurement);
-      const packet = await packSecrets({ ...platform, tek, tik, measurement });
-      return { appraisal, delivery: { launchId, ...packet } };
+      try {
+        const packet = await packSecrets(given.secrets, { ...platform, tek, tik, measurement });
+        return { appraisal, delivery: { launchId, ...packet } };
+      } finally {
+        if (given.secrets !== secrets) for (const { data } of given.secrets) data.zero();
+      }
     } finally {
       if (taken.state === 'pending') endSession(taken.session);
     }
   }
 
-  async function packSecrets(binding: {
-    apiMajor: number;
-    apiMinor: number;
-    tek: KeyBytes;
-    tik: KeyBytes;
-    measurement: Uint8Array;
-  }) {
-    const plaintext = secretTable(secrets);
+  async function packSecrets(
+    entries: readonly LaunchSecret[],
+    binding: {
+      apiMajor: number;
+      apiMinor: number;
+      tek: KeyBytes;
+      tik: KeyBytes;
+      measurement: Uint8Array;
+    },
+  ) {
+    const plaintext = secretTable(entries);
     try {
       return await buildSecretPacket({ ...binding, iv: random(16), plaintext });
     } finally {

@@ -11,6 +11,8 @@ export interface PendingSession {
   readonly launchId: string;
   /** Milliseconds since 1970, by the owner's clock. */
   readonly expiresAt: number;
+  /** Which of the owner's kinds of launch it was opened for, where there are several. */
+  readonly launch?: string;
   readonly policy: number;
   /** What the host announced when it asked; the measurement must be of the same firmware. */
   readonly platform: FirmwareVersion;

@@ -381,6 +381,23 @@ export const commandTable: CommandTable = {
           },
         },
       },
+      launch: {
+        summary: 'which launches of SEV and SEV-ES are expected',
+        commands: {
+          set: {
+            summary: 'expect a kind of launch',
+            load: async () => (await import('./broker/launch/launches.js')).set,
+          },
+          list: {
+            summary: 'list expected kinds of launch',
+            load: async () => (await import('./broker/launch/launches.js')).list,
+          },
+          delete: {
+            summary: 'expect a kind of launch no more',
+            load: async () => (await import('./broker/launch/launches.js')).remove,
+          },
+        },
+      },
       audit: {
         summary: 'the record of what was asked, decided and released',
         commands: {

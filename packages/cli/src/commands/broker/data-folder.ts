@@ -17,6 +17,7 @@ export function filesIn(folder: string) {
     /** Where the broker answers while it runs. */
     address: join(folder, 'address'),
     root: join(folder, 'root.der'),
+    platformRoot: join(folder, 'platform-root.cert'),
   };
 }
 

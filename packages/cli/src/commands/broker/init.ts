@@ -1,4 +1,5 @@
 import { access, mkdir } from 'node:fs/promises';
+import { basename } from 'node:path';
 import {
   addressIn,
   configurationText,
@@ -7,7 +8,7 @@ import {
   generateIssuerKey,
   initialiseBroker,
 } from '@vouchsafe/broker';
-import { systemRandom, UnavailableError } from '@vouchsafe/sev';
+import { InvalidArgumentError, systemRandom, UnavailableError } from '@vouchsafe/sev';
 import { command, type Result } from '../../frame/command.js';
 import { readInput, writeOutputs } from '../../frame/files.js';
 import { number, path, text, withDefault } from '../../frame/options.js';
@@ -26,6 +27,7 @@ export const init = command({
       'sqlite:broker.db',
     ),
     root: path('--root <file>', 'trust this development root (an ARK certificate) instead of AMD’s roots'),
+    platformRoot: path('--platform-root <file>', 'the same authority’s ARK for SEV and SEV-ES (ark.cert)'),
     kds: text('--kds <url>', 'key service for authorities and revocation lists; "amd" is AMD’s, the default'),
     tokenDays: withDefault(
       number('--token-days <n>', 'how long the first token is good', { least: 1, most: 90 }),
@@ -48,11 +50,18 @@ export const init = command({
       });
     }
     const root = input.root === undefined ? undefined : await readInput(input.root, '--root', io);
+    const platformRoot =
+      input.platformRoot === undefined
+        ? undefined
+        : await readInput(input.platformRoot, '--platform-root', io);
+    if (platformRoot !== undefined && root === undefined)
+      throw new InvalidArgumentError('--root', 'it has to be given beside --platform-root');
     const issuer = await generateIssuerKey('owner');
     const configuration = configurationText({
       listen: input.listen,
       database: input.database,
-      developmentRoot: root === undefined ? undefined : 'root.der',
+      developmentRoot: root === undefined ? undefined : basename(files.root),
+      developmentPlatformRoot: platformRoot === undefined ? undefined : basename(files.platformRoot),
       keyService: input.kds,
     });
     await mkdir(input.data, { recursive: true, mode: 0o700 });
@@ -65,6 +74,7 @@ export const init = command({
       [
         { path: files.configuration, bytes: utf8(configuration) },
         ...(root === undefined ? [] : [{ path: files.root, bytes: root }]),
+        ...(platformRoot === undefined ? [] : [{ path: files.platformRoot, bytes: platformRoot }]),
       ],
       { overwrite: false },
     );

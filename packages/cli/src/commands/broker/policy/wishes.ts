@@ -5,8 +5,10 @@ import { choice, grouped, instant, number, parsed, repeated, text } from '../../
 /** A ready-made policy, wish by wish. Every wish that is given must be met. */
 export const wishOptions = grouped('A ready-made policy: all that is given must be met', {
   measurement: repeated(text('--measurement <hex>', 'only this launch digest')),
-  reference: repeated(text('--reference <name>', 'only guests that fit these reference values, as issuer/name')),
-  minTcb: parsed('--min-tcb <k=v,…>', 'reported TCB at least, such as snp=24,microcode=217', readTcb),
+  reference: repeated(
+    text('--reference <name>', 'only guests that fit these reference values, as issuer/name'),
+  ),
+  minTcb: parsed('--min-tcb <floor>', 'reported TCB at least, such as snp=24,microcode=217', readTcb),
   product: repeated(choice('--product <line>', 'only this product line', productLines)),
   idKey: repeated(text('--id-key <hex>', 'only guests signed by this ID key (its digest)')),
   authorKey: repeated(text('--author-key <hex>', 'only guests signed by this author key (its digest)')),
