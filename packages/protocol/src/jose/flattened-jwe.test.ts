@@ -4,6 +4,7 @@ import {
   InvalidArgumentError,
   MalformedError,
   openSecret,
+  rsaOaepEncrypt,
   Secret,
 } from '@vouchsafe/sev';
 import fc from 'fast-check';
@@ -146,6 +147,31 @@ describe('sealed secrets', () => {
     for (const { publicKey } of [p256, p521, await generateTeeKey('RSA-OAEP-256')])
       await expect(requireUsableTeeKey(publicKey)).resolves.toBeUndefined();
     await expect(sealToTeeKey(secret, off)).rejects.toThrow('is not a point on P-256');
+  });
+
+  it('for a key of another kind are told apart by their header', async () => {
+    const elliptic = await generateTeeKey();
+    const rsa = await generateTeeKey('RSA-OAEP-256');
+    for (const [sealedFor, opener] of [
+      [elliptic, rsa],
+      [rsa, elliptic],
+    ] as const) {
+      const jwe = await sealToTeeKey(Secret.take(utf8('x')), sealedFor.publicKey);
+      const opening = openFlattenedJwe(jwe, opener);
+      await expect(opening).rejects.toMatchObject({ code: 'malformed', field: '/protected/alg' });
+    }
+  });
+
+  it('with a content key of another length do not open', async () => {
+    const pair = await generateTeeKey('RSA-OAEP-256');
+    const { n, e } = pair.publicKey as Extract<typeof pair.publicKey, { n: string }>;
+    const jwe = await sealToTeeKey(Secret.take(utf8('x')), pair.publicKey);
+    const modulus = { modulus: fromBase64Url(n), exponent: fromBase64Url(e) };
+    const short = toBase64Url(await rsaOaepEncrypt(modulus, new Uint8Array(16)));
+    await expect(openFlattenedJwe({ ...jwe, encrypted_key: short }, pair)).rejects.toMatchObject({
+      code: 'malformed',
+      field: '/ciphertext',
+    });
   });
 
   it('whose ephemeral key is off the curve, or on another, do not open', async () => {

@@ -10,6 +10,7 @@ import {
   snpReports,
   toHex,
   verifyP384,
+  zeroGuid,
 } from '@vouchsafe/sev';
 import { expect, it } from 'vitest';
 import { describeWithVectors, jsonVector, vectors } from '../../../sev/src/testing/vectors.js';
@@ -196,6 +197,7 @@ describeWithVectors('evidence is refused', () => {
     ],
     ['a kind that nobody knows', [entry('PEK')], '/cert_chain/0/cert_type'],
     ['a GUID that is none', [entry({ OTHER: '1' })], '/cert_chain/0/cert_type/OTHER'],
+    ['the GUID that closes a table', [entry({ OTHER: zeroGuid })], '/cert_chain/0'],
     ['no bytes', [{ cert_type: 'ARK', data: [] }], '/cert_chain/0/data'],
     ['bytes in an empty entry', [entry('Empty')], '/cert_chain/0/data'],
     ['more than a certificate', [{ cert_type: 'ARK', data: Array(65537).fill(1) }], '/cert_chain/0/data'],
