@@ -44,7 +44,7 @@ export {
   requestTscInformation,
   type TscInformation,
 } from './snp/channel-device.js';
-export { type HostAnswer, type HostCall, HostCallError } from './snp/ghcb-exit.js';
+export { callHost, type HostAnswer, type HostCall, HostCallError } from './snp/ghcb-exit.js';
 export * from './snp/guest-channel.js';
 export { GuestMemoryError } from './snp/guest-pages.js';
 export * from './snp/guest-requests.js';

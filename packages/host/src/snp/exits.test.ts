@@ -1,4 +1,5 @@
 import type { GuestProgram, GuestView } from '@vouchsafe/firmware';
+import { callHost, type HostCall } from '@vouchsafe/guest';
 import {
   buildPageStateChange,
   ghcb,
@@ -14,7 +15,6 @@ import {
   snpGuestRequestResult,
 } from '@vouchsafe/sev';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { callHost, type HostCall } from '../../../guest/src/snp/ghcb-exit.js';
 import { deferred } from '../deferred.js';
 import type { MachineEvent, SnpLaunchConfiguration } from '../launch/launcher.js';
 import { softwareLauncher } from '../launch/software-launcher.js';

@@ -75,6 +75,7 @@ export function guestPageOwner(machine: HostMachine, memory: GuestMemory, asid: 
     async makeShared(guestAddress) {
       const address = systemAddress(guestAddress);
       await splitAt(address);
+      if (!owned.has(address)) return;
       await takeBackPage(machine, address);
       owned.delete(address);
     },
