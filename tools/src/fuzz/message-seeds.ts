@@ -1,5 +1,6 @@
 import * as protocol from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
+import { keyProviderExamples } from './key-provider-readers.js';
 import { SeededRandom } from './mutate.js';
 
 const random = new SeededRandom(3);
@@ -17,6 +18,7 @@ const teeKeys: object[] = [
 ];
 
 const examples: Record<string, object[]> = {
+  ...keyProviderExamples,
   launchRequest: [
     { case: 'A', ...version, ...platform, chipId: base64(64) },
     { case: 'B', ...version, ...platform, certificateAuthority: base64(2 * 1600) },

@@ -3,6 +3,7 @@ import * as sev from '@vouchsafe/sev';
 import { type AnyBits, type AnyStructure, bitsOf, messagesOf, structuresOf } from '../exports.js';
 import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
 import { guestMessageReaders } from './guest-message-readers.js';
+import { keyProviderReaders } from './key-provider-readers.js';
 import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
 import type { Parser } from './run.js';
@@ -223,6 +224,7 @@ export function parserReaders(): Parser[] {
     ofText('parseInitData', [initDataSeed], protocol.parseInitData),
     ofText('parseResourcePath', ['default/key/disk-1.bin'], protocol.parseResourcePath),
     ofText('parseResourceAddress', ['kbs:///default/key/disk-1.bin'], protocol.parseResourceAddress),
+    ...keyProviderReaders(),
     ...messagesOf(protocol).map(([name, message]) =>
       ofText(name, messageSeeds[name] ?? [], (text) => message.parseText(text)),
     ),
