@@ -264,6 +264,25 @@ describe('a host that breaks its promises about memory', () => {
     await expect(result).rejects.toThrow(/cannot use its memory at guest address 0x181000/);
   });
 
+  test('offers another kernel than was measured: the guest does not boot it', async () => {
+    const machine = snpMachine();
+    const kernel = systemRandom(5000);
+    const { host: plain } = recordingHost(machine.host);
+    const host: HostMachine = {
+      ...plain,
+      memory: {
+        ...plain.memory,
+        write: (address, bytes) =>
+          plain.memory.write(address, equalBytes(bytes, kernel) ? bytes.with(4999, bytes[4999]! ^ 1) : bytes),
+      },
+    };
+    const init = async ({ files }: BootedGuest) => files?.kernel;
+    const directBoot = { kernel, commandLine: 'quiet' };
+    const { result } = await runGuest({ machine: machine.machine, host }, init, { directBoot });
+    await expect(result).rejects.toMatchObject({ code: 'boot-refused', item: 'kernel' });
+    expect(await guestResult(snpMachine(), init, { directBoot })).toEqual(kernel);
+  });
+
   test('takes the keys’ page for itself: it has nothing of them', async () => {
     const machine = snpMachine();
     const { guest, result } = await runGuest(machine, reportOver(reportData));
