@@ -1,6 +1,6 @@
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
 import type { GuestMemory } from '../launch/guest-memory.js';
-import { largePage, smallPage, takeBackPage, updatePage } from './pages.js';
+import { largePage, smallPage, smashPage, takeBackPage, updatePage } from './pages.js';
 
 type PageSize = '4K' | '2M';
 
@@ -50,7 +50,7 @@ export function guestPageOwner(machine: HostMachine, memory: GuestMemory, asid: 
   async function splitAt(address: number): Promise<boolean> {
     const first = base(address);
     if (owned.get(first) !== '2M') return false;
-    await machine.reverseMap.smash(first);
+    await smashPage(machine, first);
     for (let at = first; at < first + largePage; at += smallPage) owned.set(at, '4K');
     return true;
   }

@@ -1,13 +1,7 @@
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
 import {
-  buildHashesTable,
-  buildResetVmsa,
-  hashesPage,
-  InvalidArgumentError,
   inLaunchOrder,
-  placeOfHashesTable,
   runOfSection,
-  type SnpFirmware,
   type SnpPageRun,
   type SnpPageType,
   snpActivateBuffer,
@@ -20,13 +14,12 @@ import {
   snpLaunchUpdateBuffer,
   snpPageTypes,
   snpPlatformStatus,
-  UnavailableError,
   vmmProfiles,
   vmsaGpa,
 } from '@vouchsafe/sev';
 import { takeFirstAsid } from '../launch/address-space-ids.js';
 import { requireSnpLaunchable } from '../launch/configuration.js';
-import { createGuestMemory, type GuestMemory } from '../launch/guest-memory.js';
+import type { GuestMemory } from '../launch/guest-memory.js';
 import type { SnpInformation, SnpLaunchConfiguration } from '../launch/launcher.js';
 import { hasAuthorKey } from '../launch/snp-owner-parts.js';
 import { FirmwareCommandError } from '../platform/firmware-error.js';
@@ -36,15 +29,14 @@ import { undoList } from '../undo-list.js';
 import { cpuidDifferences, cpuidPageOf } from './cpuid-values.js';
 import { type GuestPageOwner, guestPageOwner } from './guest-pages.js';
 import { flush, initialiseSnpWhenNeeded, readSnpPlatformStatus, withResultPage } from './initialise.js';
-import { allocateFirmwarePage, freeFirmwarePage, largePage, smallPage } from './pages.js';
+import { allocateGuestMemory, kernelHashesPage, resetVmsas } from './launch-inputs.js';
+import { allocateFirmwarePage, freeFirmwarePage, smallPage } from './pages.js';
 import { type SoftwareSnpMachine, softwareSnpMachine } from './software-machine.js';
 
 /**
  * The launch of a SEV-SNP guest (AMD 56860, chapter 6, "Launching a guest"), step by step as a hypervisor drives it, over
  * the mailbox of the software machine. What is launched, and in which order, is what QEMU and KVM do.
  */
-
-const defaultMemory = 32 * 1024 * 1024;
 
 /** Loads a guest. It is not measured to its end, and does not run, before the first `resume`. */
 export async function launchSnp(
@@ -244,46 +236,4 @@ async function information(machine: HostMachine, gctxAddress: bigint): Promise<S
   });
   const states = { INIT: 'uninit', LAUNCH: 'launch-update', RUNNING: 'running' } as const;
   return { apiMajor, apiMinor, buildId: build, policy: guest.policy, state: states[guest.state] };
-}
-
-/** Memory whose larger pages can be larger pages of the reverse map table. */
-function allocateGuestMemory(
-  machine: HostMachine,
-  { memory = defaultMemory, firmware }: SnpLaunchConfiguration,
-): GuestMemory {
-  return createGuestMemory(machine, memory, firmware.length, memory < largePage ? smallPage : largePage);
-}
-
-/** The page of the hashes of kernel, initrd and command line; undefined without a kernel. */
-async function kernelHashesPage(
-  { directBoot }: SnpLaunchConfiguration,
-  { footer, sections }: SnpFirmware,
-): Promise<Uint8Array | undefined> {
-  if (directBoot === undefined) return undefined;
-  try {
-    return hashesPage(await buildHashesTable(directBoot), placeOfHashesTable(footer, sections));
-  } catch (error) {
-    if (!(error instanceof InvalidArgumentError) || error.argument !== 'kernel') throw error;
-    throw new UnavailableError(
-      'firmware',
-      'its metadata reserves no page for the hashes of a directly booted kernel',
-      {
-        hint: 'use a firmware that checks them (OVMF built from AmdSevX64.dsc), or launch without a kernel',
-        cause: error,
-      },
-    );
-  }
-}
-
-/** The first state of each vCPU, the boot CPU's first. */
-function resetVmsas(
-  { vcpus, vcpuSignature, vmsaFpu = 'set', guestFeatures = 1n }: SnpLaunchConfiguration,
-  { footer }: SnpFirmware,
-): Uint8Array[] {
-  const common = { vcpuSignature, fpu: vmsaFpu, sevFeatures: guestFeatures };
-  const boot = buildResetVmsa({ ...common, cpu: 'boot' });
-  if (vcpus === 1) return [boot];
-  const { resetAddress } = footer;
-  const application = buildResetVmsa({ ...common, cpu: 'application', resetAddress });
-  return [boot, ...Array.from({ length: vcpus - 1 }, () => application)];
 }

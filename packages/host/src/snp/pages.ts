@@ -13,10 +13,18 @@ type RmpUpdate = Parameters<HostMachine['reverseMap']['update']>[1];
 
 /** @throws UnavailableError when RMPUPDATE does not do it */
 export async function updatePage(machine: HostMachine, address: number, update: RmpUpdate): Promise<void> {
-  const status = await machine.reverseMap.update(address, update);
+  requireSuccess('RMPUPDATE', address, await machine.reverseMap.update(address, update));
+}
+
+/** Breaks a page of 2 MiB into 4 KiB ones. @throws UnavailableError when PSMASH does not do it */
+export async function smashPage(machine: HostMachine, address: number): Promise<void> {
+  requireSuccess('PSMASH', address, await machine.reverseMap.smash(address));
+}
+
+function requireSuccess(instruction: string, address: number, status: number): void {
   if (status === rmpUpdateStatus.SUCCESS) return;
   const name = Object.entries(rmpUpdateStatus).find(([, code]) => code === status)?.[0] ?? String(status);
-  throw new UnavailableError('page', `RMPUPDATE of 0x${address.toString(16)} answered ${name}`, {
+  throw new UnavailableError('page', `${instruction} of 0x${address.toString(16)} answered ${name}`, {
     hint: 'something else owns the page, or uses it: the reverse map table says what (RMPREAD)',
   });
 }
