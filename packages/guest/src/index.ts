@@ -14,7 +14,26 @@ export {
 export type { ReportSource } from './broker/evidence.js';
 export { AttestationRefusedError, ReleaseRefusedError, ResourceAbsentError } from './broker/refusals.js';
 export type { ServerTrust } from './broker/server-trust.js';
-export * from './disk/luks.js';
+export * from './disk/create.js';
+export { hasCryptsetup } from './disk/cryptsetup.js';
+export {
+  type CopyLuksHeaderOptions,
+  copyLuksHeader,
+  isSound,
+  type LuksHeaderCopy,
+} from './disk/header-copy.js';
+export {
+  formatDemoLuks,
+  type LuksOptions,
+  type OpenLuksOptions,
+  openLuks,
+  roundsForRandomKeys,
+  testLuksKey,
+  WrongDiskKeyError,
+} from './disk/luks.js';
+export * from './disk/luks-checks.js';
+export * from './disk/luks-metadata.js';
+export * from './disk/rekey.js';
 export { isStandInVolume, openStandInVolume, sealStandInVolume } from './disk/stand-in.js';
 export * from './disk/unlock.js';
 export { type BootDevice, openBootDevice } from './firmware/boot-device.js';

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { InvalidArgumentError, MalformedError, Secret, systemRandom, UnavailableError } from '@vouchsafe/sev';
 import { describe, expect, it } from 'vitest';
 import { temporaryFolder } from '../testing/temporary.js';
-import { formatDemoLuks, hasCryptsetup, openLuks, testLuksKey, WrongDiskKeyError } from './luks.js';
+import { hasCryptsetup } from './cryptsetup.js';
+import { formatDemoLuks, openLuks, testLuksKey, WrongDiskKeyError } from './luks.js';
 import { isStandInVolume, openStandInVolume, sealStandInVolume } from './stand-in.js';
 import { unlockVolume } from './unlock.js';
 
@@ -30,7 +31,7 @@ describe('a LUKS2 volume', () => {
       const key = newKey();
       const volume = await volumeWith(key);
       await expect(testLuksKey({ volume, key })).resolves.toBeUndefined();
-      expect(await unlockVolume({ volume, key })).toEqual({ kind: 'luks2' });
+      expect(await unlockVolume({ volume, key })).toMatchObject({ kind: 'luks2' });
       await expect(testLuksKey({ volume, key: newKey() })).rejects.toThrow(WrongDiskKeyError);
       await expect(unlockVolume({ volume, key: newKey() })).rejects.toMatchObject({ code: 'wrong-disk-key' });
     });

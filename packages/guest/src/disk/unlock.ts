@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
-import { MalformedError, type Secret, UnavailableError } from '@vouchsafe/sev';
+import { MalformedError, requireAccepted, type Secret, UnavailableError } from '@vouchsafe/sev';
+import { copyLuksHeader } from './header-copy.js';
 import { openLuks, testLuksKey } from './luks.js';
 import { isStandInVolume, openStandInVolume } from './stand-in.js';
 
@@ -9,11 +10,18 @@ export interface UnlockOptions {
   readonly key: Secret;
   /** LUKS: maps the volume as `/dev/mapper/NAME`. Without it the key is tried and nothing is mapped. */
   readonly name?: string;
+  /** LUKS: what the volume must be bound to, 32 bytes, as `createVolume` gave it. */
+  readonly binding?: Uint8Array | undefined;
   readonly cryptsetup?: string;
 }
 
 export type UnlockedVolume =
-  | { readonly kind: 'luks2' /** Where its plain text is, if it was mapped. */; readonly mapped?: string }
+  | {
+      readonly kind: 'luks2';
+      /** Where its plain text is, if it was mapped. */ readonly mapped?: string;
+      /** 32 bytes: what to expect of this volume from now on. */
+      readonly binding: Uint8Array;
+    }
   /** Not a disk: see `stand-in.ts`. */
   | { readonly kind: 'stand-in'; readonly content: Uint8Array };
 
@@ -21,7 +29,9 @@ const luksMagic = Uint8Array.of(0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe);
 const largestStandIn = 1024 * 1024;
 
 /**
- * Unlocks a volume with the disk key, whichever of the two kinds it is.
+ * Unlocks a volume with the disk key, whichever of the two kinds it is. The header of a LUKS volume is copied into memory
+ * once; the key is tried on the copy, after the copy was appraised.
+ * @throws RefusedError when the header would let a host in, or is another volume's (`diskChecks`)
  * @throws WrongDiskKeyError when the key is not the volume's
  * @throws MalformedError when it is neither a LUKS volume nor a stand-in
  * @throws UnavailableError when it cannot be read, or cryptsetup is missing
@@ -30,6 +40,7 @@ export async function unlockVolume({
   volume,
   key,
   name,
+  binding,
   cryptsetup,
 }: UnlockOptions): Promise<UnlockedVolume> {
   const beginning = await read(volume, largestStandIn + 1);
@@ -48,13 +59,19 @@ export async function unlockVolume({
       found,
     });
   }
-  const options = { volume, key, ...(cryptsetup === undefined ? {} : { cryptsetup }) };
-  if (name === undefined) {
-    await testLuksKey(options);
-    return { kind: 'luks2' };
+  const program = cryptsetup === undefined ? {} : { cryptsetup };
+  const header = await copyLuksHeader({ volume, binding, ...program });
+  try {
+    requireAccepted(header.appraisal);
+    if (name === undefined) {
+      await testLuksKey({ volume: header.path, shownAs: volume, key, ...program });
+      return { kind: 'luks2', binding: header.binding };
+    }
+    await openLuks({ volume, key, name, header: header.path, ...program });
+    return { kind: 'luks2', mapped: `/dev/mapper/${name}`, binding: header.binding };
+  } finally {
+    await header.remove();
   }
-  await openLuks({ ...options, name });
-  return { kind: 'luks2', mapped: `/dev/mapper/${name}` };
 }
 
 async function read(path: string, most: number): Promise<Uint8Array> {
