@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testAuthorityKeys } from '../../../kds/src/testing/authority-keys.js';
-import { attacks } from './catalogue.js';
-import { createWorld, type World } from './world.js';
+import type { Attack, Outcome } from './attack.js';
+import { attacks, sevAttacks, snpAttacks } from './catalogue.js';
+import { createWorld, type World } from './sev/world.js';
+import { createSnpWorld, type SnpWorld } from './snp/world.js';
 
 /** Every attack of the catalogue, tried for real; docs/attacks.md says what these tests show. */
 
@@ -11,6 +13,13 @@ test('ids are unique, and every attack that succeeds names its limit', () => {
     expect(limit !== undefined, id).toBe(refusedBy === 'nobody');
 });
 
+function expectAsDeclared(attack: Attack, outcome: Outcome): void {
+  expect({ refusedBy: outcome.refusedBy, at: outcome.at }, outcome.evidence).toEqual({
+    refusedBy: attack.refusedBy,
+    at: attack.at,
+  });
+}
+
 for (const mode of ['sev', 'sev-es'] as const) {
   describe(mode, () => {
     let world: World;
@@ -19,14 +28,24 @@ for (const mode of ['sev', 'sev-es'] as const) {
     });
     afterAll(() => world.close());
 
-    for (const attack of attacks.filter(({ modes }) => modes.includes(mode))) {
+    for (const attack of sevAttacks.filter(({ modes }) => modes.includes(mode))) {
       test(`${attack.id}: ${attack.title}`, async () => {
-        const outcome = await attack.run(world, await world.rig());
-        expect({ refusedBy: outcome.refusedBy, at: outcome.at }, outcome.evidence).toEqual({
-          refusedBy: attack.refusedBy,
-          at: attack.at,
-        });
+        expectAsDeclared(attack, await attack.run(world, await world.rig()));
       });
     }
   });
 }
+
+describe('snp', () => {
+  let world: SnpWorld;
+  beforeAll(async () => {
+    world = await createSnpWorld({ generateKeys: testAuthorityKeys });
+  });
+  afterAll(() => world.close());
+
+  for (const attack of snpAttacks) {
+    test(`${attack.id}: ${attack.title}`, async () => {
+      expectAsDeclared(attack, await attack.run(world, await world.rig()));
+    });
+  }
+});

@@ -1,4 +1,4 @@
-export type { Attack, Outcome, Refuser } from './attack.js';
+export type { Attack, AttackMode, Outcome, Refuser } from './attack.js';
 export { attacks } from './catalogue.js';
-export { attacksPage, refuserInWords } from './page.js';
+export { attacksPage, modeNames, refuserInWords } from './page.js';
 export { type RunAttacksOptions, runAttacks, type TriedAttack } from './run.js';

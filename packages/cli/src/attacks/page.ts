@@ -1,12 +1,14 @@
-import type { Attack, Refuser } from './attack.js';
-import { attacks } from './catalogue.js';
+import type { Attack, AttackMode, Refuser } from './attack.js';
+import { sevAttacks, snpAttacks } from './catalogue.js';
 
 /** `docs/attacks.md`, from the catalogue. */
 
 const words: Readonly<Record<Refuser, string>> = {
   owner: 'the guest owner',
+  verifier: 'the verifier',
   processor: 'the secure processor',
   CPU: 'the CPU',
+  'reverse map': 'the reverse map table',
   guest: 'the guest',
   nobody: 'nobody',
   harmless: 'it has no effect',
@@ -14,18 +16,32 @@ const words: Readonly<Record<Refuser, string>> = {
 
 export const refuserInWords = (refuser: Refuser) => words[refuser];
 
+export const modeNames: Readonly<Record<AttackMode, string>> = {
+  sev: 'SEV',
+  'sev-es': 'SEV-ES',
+  snp: 'SEV-SNP',
+};
+
 export function attacksPage(): string {
+  return `${[
+    '# Attacks',
+    'What a hostile host does, who refuses it, and at which check or status. Each row is code that runs: the tests try it at every commit, and `vouchsafe demo attacks` tries it before your eyes. Where the real chip would not refuse, the software machine does not either: those are the limits at the end of each part, with what catches them.',
+    ...generation('SEV and SEV-ES', sevAttacks),
+    ...generation('SEV-SNP', snpAttacks),
+  ].join('\n\n')}\n`;
+}
+
+function generation(name: string, attacks: readonly Attack[]): string[] {
   const refused = attacks.filter(({ limit }) => limit === undefined);
   const limits = attacks.filter(({ limit }) => limit !== undefined);
   const flows = [...new Set(refused.map(({ flow }) => flow))];
-  return `${[
-    '# Attacks',
-    'What a hostile host does, who refuses it, and at which check or status. Each row is code that runs: the tests try it at every commit, and `vouchsafe demo attacks` tries it before your eyes. Where the real chip would not refuse, the software machine does not either: those are the limits at the end, with what catches them.',
-    ...flows.flatMap((flow) => [`## ${capital(flow)}`, table(refused.filter((each) => each.flow === flow))]),
-    '## Limits of SEV and SEV-ES',
+  return [
+    `## ${name}`,
+    ...flows.flatMap((flow) => [`### ${name}: ${flow}`, table(refused.filter((each) => each.flow === flow))]),
+    `### Limits of ${name}`,
     'These succeed, as they do on the real chip.',
     limitTable(limits),
-  ].join('\n\n')}\n`;
+  ];
 }
 
 function table(rows: readonly Attack[]): string {
@@ -50,9 +66,7 @@ function limitTable(rows: readonly Attack[]): string {
 }
 
 const place = ({ refusedBy, at }: Attack) => (refusedBy === 'harmless' ? at : `\`${at}\``);
-const generations = ({ modes }: Attack) =>
-  modes.map((mode) => (mode === 'sev' ? 'SEV' : 'SEV-ES')).join(', ');
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+const generations = ({ modes }: Attack) => modes.map((mode) => modeNames[mode]).join(', ');
 
 function markdownTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]) =>

@@ -1,18 +1,19 @@
-import { type Attack, asDeclared, type Outcome } from './attack.js';
-import { attacks } from './catalogue.js';
-import { createWorld, type WorldOptions } from './world.js';
+import { type Attack, type AttackMode, asDeclared, type Outcome } from './attack.js';
+import { sevAttacks, snpAttacks } from './catalogue.js';
+import { createWorld, type WorldOptions } from './sev/world.js';
+import { createSnpWorld } from './snp/world.js';
 
 /** An attack that was tried. */
 export interface TriedAttack {
   readonly attack: Attack;
-  readonly mode: 'sev' | 'sev-es';
+  readonly mode: AttackMode;
   readonly outcome: Outcome;
   /** Whether it ended as the catalogue says that it must. */
   readonly asDeclared: boolean;
 }
 
 export interface RunAttacksOptions extends Omit<WorldOptions, 'mode'> {
-  readonly modes?: readonly ('sev' | 'sev-es')[];
+  readonly modes?: readonly AttackMode[];
   readonly progress?: (what: string) => void;
   readonly tried?: (attack: TriedAttack) => void;
   readonly signal?: AbortSignal | undefined;
@@ -20,23 +21,48 @@ export interface RunAttacksOptions extends Omit<WorldOptions, 'mode'> {
 
 /** Tries every attack of the catalogue, each on a platform of its own. */
 export async function runAttacks(options: RunAttacksOptions = {}): Promise<TriedAttack[]> {
-  const { modes = ['sev', 'sev-es'], progress = () => undefined, tried = () => undefined, signal } = options;
+  const { modes = ['sev', 'sev-es', 'snp'], progress = () => undefined } = options;
+  const { tried = () => undefined, signal } = options;
   const all: TriedAttack[] = [];
   for (const mode of modes) {
     progress('making a development root');
-    const world = await createWorld({ ...options, mode });
+    const { attempts, close } = await attemptsOn(mode, options);
     try {
-      for (const attack of attacks.filter((each) => each.modes.includes(mode))) {
+      for (const { attack, run } of attempts) {
         if (signal?.aborted) return all;
         progress(`${mode}: ${attack.id}`);
-        const outcome = await attack.run(world, await world.rig());
+        const outcome = await run();
         const result = { attack, mode, outcome, asDeclared: asDeclared(attack, outcome) };
         all.push(result);
         tried(result);
       }
     } finally {
-      await world.close();
+      await close();
     }
   }
   return all;
+}
+
+interface Attempts {
+  readonly attempts: readonly { readonly attack: Attack; run(): Promise<Outcome> }[];
+  close(): Promise<void>;
+}
+
+/** What can be tried in a mode, and the world that it is tried in. */
+async function attemptsOn(mode: AttackMode, options: RunAttacksOptions): Promise<Attempts> {
+  if (mode === 'snp') {
+    const world = await createSnpWorld(options);
+    const attempt = (attack: (typeof snpAttacks)[number]) => ({
+      attack,
+      run: async () => attack.run(world, await world.rig()),
+    });
+    return { attempts: snpAttacks.map(attempt), close: world.close };
+  }
+  const world = await createWorld({ ...options, mode });
+  const attempt = (attack: (typeof sevAttacks)[number]) => ({
+    attack,
+    run: async () => attack.run(world, await world.rig()),
+  });
+  const tryable = sevAttacks.filter(({ modes }) => modes.includes(mode));
+  return { attempts: tryable.map(attempt), close: world.close };
 }

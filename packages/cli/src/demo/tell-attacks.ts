@@ -1,8 +1,6 @@
-import { type Attack, refuserInWords, runAttacks, type TriedAttack } from '../attacks/index.js';
+import { type Attack, modeNames, refuserInWords, runAttacks, type TriedAttack } from '../attacks/index.js';
 import type { Context, Result } from '../frame/command.js';
 import type { Screen } from '../frame/screen.js';
-
-const names = { sev: 'SEV', 'sev-es': 'SEV-ES' } as const;
 
 /** Tries every attack of the catalogue and says of each who refused it and where. */
 export async function tellAttacks({ io, progress }: Context, screen: Screen | undefined): Promise<Result> {
@@ -16,7 +14,7 @@ export async function tellAttacks({ io, progress }: Context, screen: Screen | un
       progress.clear();
       if (mode !== each.mode || flow !== each.attack.flow) {
         screen.line();
-        screen.line(screen.paint('strong', `${names[each.mode]}: ${each.attack.flow}`));
+        screen.line(screen.paint('strong', `${modeNames[each.mode]}: ${each.attack.flow}`));
       }
       ({ mode } = each);
       ({ flow } = each.attack);

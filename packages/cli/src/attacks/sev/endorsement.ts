@@ -11,8 +11,8 @@ import {
   sevCertificate,
   signSevCertificate,
 } from '@vouchsafe/sev';
-import type { Attack } from './attack.js';
-import { ownerOutcome } from './outcome.js';
+import type { SevAttack } from '../attack.js';
+import { ownerOutcome } from '../outcome.js';
 import { type Rig, type World, withSignedCek } from './world.js';
 
 /** The host lies about the platform before the launch; the owner's verification of the chain is what stands in its way. */
@@ -44,7 +44,7 @@ function renamed(certificate: Uint8Array, keyId: string, certifyingId: string): 
   });
 }
 
-export const endorsementAttacks: readonly Attack[] = [
+export const endorsementAttacks: readonly SevAttack[] = [
   {
     id: 'swapped-pdh',
     flow: 'endorsement',

@@ -154,7 +154,7 @@ export async function createWorld({ mode, generateKeys }: WorldOptions): Promise
 }
 
 /** Where keys are given, the stranger has the same two in each other's places, and so none of them where it counts. */
-function exchanged(generateKeys: GenerateKeys): GenerateKeys {
+export function exchanged(generateKeys: GenerateKeys): GenerateKeys {
   return async (generation) => {
     const { ark, ask } = await generateKeys(generation);
     return { ark: ask, ask: ark };

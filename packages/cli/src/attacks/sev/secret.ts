@@ -1,8 +1,9 @@
 import type { SecretDelivery } from '@vouchsafe/protocol';
 import { largestSecretPacket } from '@vouchsafe/sev';
-import type { Attack } from './attack.js';
-import { finish, flipped, injectAt, interferingHost } from './hostile-host.js';
-import { processorOutcome } from './outcome.js';
+import type { SevAttack } from '../attack.js';
+import { flipped, interferingHost } from '../interfering-host.js';
+import { processorOutcome } from '../outcome.js';
+import { finish, injectAt } from './hostile-host.js';
 import type { Launched, Rig, World } from './world.js';
 
 /** The host has the owner's secret packet, which it cannot read, and tries what else it can do with it. */
@@ -26,7 +27,11 @@ async function delivered(world: World, rig: Rig): Promise<Delivered> {
 
 const secretAddress = ({ vm }: Launched) => vm.memory.requireSystemAddress(0x8000, 0x4000);
 
-function alteredPacket(id: string, title: string, alter: (packet: SecretDelivery) => SecretDelivery): Attack {
+function alteredPacket(
+  id: string,
+  title: string,
+  alter: (packet: SecretDelivery) => SecretDelivery,
+): SevAttack {
   return {
     id,
     flow: 'secret',
@@ -43,7 +48,7 @@ function alteredPacket(id: string, title: string, alter: (packet: SecretDelivery
   };
 }
 
-export const secretAttacks: readonly Attack[] = [
+export const secretAttacks: readonly SevAttack[] = [
   alteredPacket('altered-packet', 'The host changes one bit of the encrypted secret', (packet) => ({
     ...packet,
     payload: flipped(packet.payload),

@@ -1,9 +1,9 @@
 import { softwareLauncher } from '@vouchsafe/host';
 import { measurementEvidence } from '@vouchsafe/protocol';
 import { toBase64, vmsa } from '@vouchsafe/sev';
-import type { Attack } from './attack.js';
-import { flipped, interferingHost } from './hostile-host.js';
-import { ownerOutcome, parserOutcome } from './outcome.js';
+import type { SevAttack } from '../attack.js';
+import { flipped, interferingHost } from '../interfering-host.js';
+import { ownerOutcome, parserOutcome } from '../outcome.js';
 import { configurationOf, evidenceOf, images } from './world.js';
 
 /** The host launches other files, or answers the owner's session with a measurement that is not that launch's. */
@@ -16,7 +16,7 @@ function alteredFile(
   id: string,
   title: string,
   altered: { firmware?: Uint8Array; kernel?: Uint8Array; initrd?: Uint8Array; commandLine?: string },
-): Attack {
+): SevAttack {
   return {
     id,
     flow: 'measurement',
@@ -33,7 +33,7 @@ function alteredFile(
   };
 }
 
-export const measurementAttacks: readonly Attack[] = [
+export const measurementAttacks: readonly SevAttack[] = [
   alteredFile('altered-firmware', 'The host loads a firmware image with one bit changed', {
     firmware: flipped(images.firmware, 0x100),
   }),

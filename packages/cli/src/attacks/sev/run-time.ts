@@ -12,9 +12,10 @@ import {
   verifyAttestationReport,
   vmsa,
 } from '@vouchsafe/sev';
-import type { Attack, Outcome } from './attack.js';
-import { enter, finish, flipped, settled } from './hostile-host.js';
-import { processorOutcome } from './outcome.js';
+import type { Outcome, SevAttack } from '../attack.js';
+import { flipped } from '../interfering-host.js';
+import { processorOutcome } from '../outcome.js';
+import { enter, finish, settled } from './hostile-host.js';
 import { configurationOf, images, type Rig, type World } from './world.js';
 
 /** The guest runs, and the host has all of its memory, as ciphertext, and every page table. */
@@ -46,7 +47,7 @@ const vmsaAddressOf = (vm: SoftwareVirtualMachine) => {
   return address;
 };
 
-export const runTimeAttacks: readonly Attack[] = [
+export const runTimeAttacks: readonly SevAttack[] = [
   {
     id: 'read-guest-memory',
     flow: 'run time',

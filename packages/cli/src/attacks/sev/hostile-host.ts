@@ -5,47 +5,9 @@ import {
   launchSecretBuffer,
   launchUpdateDataBuffer,
   launchUpdateVmsaBuffer,
-  type SevCommandName,
-  sevCommands,
 } from '@vouchsafe/sev';
 
-/** What a hostile host does to the machine besides what an honest one would. */
-
-export interface Interference {
-  /** Changes what is written to physical memory. */
-  write?(address: number, bytes: Uint8Array): Uint8Array;
-  /** Called before a command reaches the mailbox. */
-  before?(command: SevCommandName | undefined, bufferAddress: number): Promise<void>;
-}
-
-/** The same machine, driven by a host that interferes. */
-export function interferingHost(host: HostMachine, { write, before }: Interference): HostMachine {
-  const names = new Map(
-    Object.entries(sevCommands).map(([name, id]) => [id as number, name as SevCommandName]),
-  );
-  return {
-    capabilities: host.capabilities,
-    memory: {
-      size: host.memory.size,
-      read: (address, length) => host.memory.read(address, length),
-      write: (address, bytes) => host.memory.write(address, write?.(address, bytes) ?? bytes),
-    },
-    async submit(commandId, bufferAddress) {
-      await before?.(names.get(commandId), bufferAddress);
-      return host.submit(commandId, bufferAddress);
-    },
-    reverseMap: host.reverseMap,
-    writeBackAndInvalidate: () => host.writeBackAndInvalidate(),
-    enter: (control) => host.enter(control),
-  };
-}
-
-/** A copy with one bit turned over. */
-export function flipped(bytes: Uint8Array, at = 0): Uint8Array {
-  const copy = bytes.slice();
-  copy[at] = copy[at]! ^ 1;
-  return copy;
-}
+/** What a hostile host does to a guest of SEV or SEV-ES besides what an honest one would. */
 
 type Guest = Pick<SoftwareVirtualMachine, 'handle'>;
 

@@ -1,9 +1,9 @@
 import { createDram, type PhysicalMemory } from '@vouchsafe/firmware';
 import type { LaunchConfiguration } from '@vouchsafe/host';
 import { buildGuestPolicy, equalBytes, parseGuestPolicy } from '@vouchsafe/sev';
-import type { Attack } from './attack.js';
+import type { SevAttack } from '../attack.js';
+import { ownerOutcome, processorOutcome } from '../outcome.js';
 import { loadMore, settled } from './hostile-host.js';
-import { ownerOutcome, processorOutcome } from './outcome.js';
 import { images, isDiskKey } from './world.js';
 
 /** The host launches something else than the owner asked for, or changes it on the way into the processor. */
@@ -17,9 +17,9 @@ function weakenedPolicy(
   id: string,
   title: string,
   weaker: PolicyFields,
-  modes: Attack['modes'] = both,
+  modes: SevAttack['modes'] = both,
   changes: Partial<LaunchConfiguration> = {},
-): Attack {
+): SevAttack {
   return {
     id,
     flow: 'launch',
@@ -37,7 +37,7 @@ function weakenedPolicy(
   };
 }
 
-export const launchAttacks: readonly Attack[] = [
+export const launchAttacks: readonly SevAttack[] = [
   weakenedPolicy('policy-debug', 'The host clears NODBG in the policy, to read the guest with DBG_DECRYPT', {
     noDebug: false,
   }),

@@ -1,9 +1,9 @@
 import type { HostMachine } from '@vouchsafe/firmware';
 import { withMailbox } from '@vouchsafe/host';
 import { activateBuffer, deactivateBuffer } from '@vouchsafe/sev';
-import type { Attack } from './attack.js';
+import type { SevAttack } from '../attack.js';
+import { processorOutcome } from '../outcome.js';
 import { enter, finish } from './hostile-host.js';
-import { processorOutcome } from './outcome.js';
 import type { Rig, World } from './world.js';
 
 /** The host hands out address space ids, which name the memory keys, and tries to give one away that is not free. */
@@ -29,7 +29,7 @@ async function afterFirstRan(world: World, rig: Rig) {
   return { first, second };
 }
 
-export const asidAttacks: readonly Attack[] = [
+export const asidAttacks: readonly SevAttack[] = [
   {
     id: 'owned-asid',
     flow: 'ownership of ASIDs',

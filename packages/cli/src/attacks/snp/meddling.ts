@@ -1,0 +1,126 @@
+import { GuestFault, type HostMachine, type VmExit } from '@vouchsafe/firmware';
+import { type SoftwareSnpMachine, withMailbox } from '@vouchsafe/host';
+import { guestMessageSize, type SnpCommandName, snpGuestRequestBuffer, statusCodes } from '@vouchsafe/sev';
+import type { Outcome } from '../attack.js';
+import type { Interference } from '../interfering-host.js';
+import type { BootedSnpGuest, SnpRig } from './world.js';
+
+/** What a hostile host of SEV-SNP guests does: with their nested pages, their exits, and the messages that it carries. */
+
+/** One command of the host's own. */
+export function runCommand(
+  host: HostMachine,
+  command: SnpCommandName,
+  buffer?: Uint8Array,
+): Promise<Uint8Array> {
+  return withMailbox(host, ({ run }) => run(command, buffer));
+}
+
+/** One VMRUN of the host's own, of the boot vCPU unless it names another page as the VMSA. */
+export async function enterOnce(
+  host: HostMachine,
+  { asid, memory, vmsaAddresses }: Pick<SoftwareSnpMachine, 'asid' | 'memory' | 'vmsaAddresses'>,
+  otherwise: string,
+  vmsaAddress = vmsaAddresses[0]!,
+): Promise<Outcome> {
+  const exit = await host.enter({ asid, nestedPages: memory.nestedPages, vmsaAddress });
+  return exit.reason === 'invalid'
+    ? { refusedBy: 'CPU', at: 'VMEXIT_INVALID', evidence: exit.detail }
+    : { refusedBy: 'nobody', at: otherwise, evidence: `VMRUN went ahead, and came back for ${exit.reason}` };
+}
+
+type Violation = Extract<VmExit, { reason: 'npf' }>;
+
+/** What came of something that the guest did with its memory. */
+export type Touched<T> =
+  | { readonly value: T }
+  | { readonly fault: GuestFault }
+  | { readonly violation: Violation };
+
+/** Lets the guest use its memory, and stops it where the reverse map table, or its own page fault, does. */
+export async function touch<T>({ interference }: SnpRig, work: () => Promise<T>): Promise<Touched<T>> {
+  const stopped = new Promise<Touched<T>>((resolve) => {
+    interference.exit = (exit) => {
+      if (exit.reason !== 'npf' || exit.violation === undefined) return exit;
+      resolve({ violation: exit });
+      return { reason: 'hlt' };
+    };
+  });
+  const done = work().then(
+    (value) => ({ value }),
+    (fault: unknown) => {
+      if (fault instanceof GuestFault) return { fault };
+      throw fault;
+    },
+  );
+  done.catch(() => undefined);
+  return Promise.race([done, stopped]);
+}
+
+/** Who kept the guest from being deceived about its memory; where nobody did, the host achieved `otherwise`. */
+export function touchOutcome(touched: Touched<unknown>, otherwise: string): Outcome {
+  if ('violation' in touched) {
+    const { guestAddress, violation } = touched.violation;
+    const at = violation?.vmpl === true ? '#NPF(RMP, VMPL)' : '#NPF(RMP)';
+    const where = `0x${guestAddress.toString(16)}`;
+    return {
+      refusedBy: 'reverse map',
+      at,
+      evidence: `the access to ${where} left the guest with a nested page fault, and nothing was read or written`,
+    };
+  }
+  if ('fault' in touched)
+    return { refusedBy: 'guest', at: touched.fault.fault, evidence: touched.fault.message };
+  return { refusedBy: 'nobody', at: otherwise, evidence: 'the guest went on' };
+}
+
+/** The guest's next exit and entry: nested pages that the host has changed are in force behind it. */
+export async function nextEntry({ guest }: BootedSnpGuest): Promise<void> {
+  await guest.print('still here');
+}
+
+/** What a host gives back for one message. */
+export interface Carried {
+  /** Status of the firmware, as the host reports it. */
+  readonly status: number;
+  /** 4096 bytes. */
+  readonly response: Uint8Array;
+}
+
+/** What a host does with a message: `carry` takes one to the firmware, this one or another. */
+export type Carrier = (
+  message: Uint8Array,
+  carry: (message: Uint8Array) => Promise<Carried>,
+) => Promise<Carried>;
+
+export const withheld: Carried = { status: statusCodes.SUCCESS, response: new Uint8Array(guestMessageSize) };
+
+/** From now on the host does with the guest messages that it carries as the carrier says. */
+export function carry({ machine, interference }: SnpRig, carrier: Carrier): void {
+  const honest = machine.host;
+  let forged: { readonly address: number; readonly bytes: Uint8Array } | undefined;
+  Object.assign(interference, {
+    read: (address, bytes) =>
+      forged !== undefined && address === forged.address && bytes.length === guestMessageSize
+        ? forged.bytes
+        : bytes,
+    async submit(command, bufferAddress, honestly) {
+      if (command !== 'SNP_GUEST_REQUEST') return honestly();
+      forged = undefined;
+      const { size } = snpGuestRequestBuffer;
+      const buffer = snpGuestRequestBuffer.parse(await honest.memory.read(bufferAddress, size));
+      const [from, to] = [Number(buffer.requestAddress), Number(buffer.responseAddress)];
+      const toFirmware = async (message: Uint8Array): Promise<Carried> => {
+        await honest.memory.write(from, message);
+        const status = await honestly();
+        return { status, response: await honest.memory.read(to, guestMessageSize) };
+      };
+      const { status, response } = await carrier(
+        await honest.memory.read(from, guestMessageSize),
+        toFirmware,
+      );
+      forged = { address: to, bytes: response };
+      return status;
+    },
+  } satisfies Interference);
+}

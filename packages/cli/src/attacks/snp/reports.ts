@@ -1,0 +1,3 @@
+import type { SnpAttack } from '../attack.js';
+
+export const snpReportAttacks: readonly SnpAttack[] = [];
