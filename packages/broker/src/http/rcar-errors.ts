@@ -9,7 +9,7 @@ import {
   SessionRefusedError,
 } from '../attestation/refused.js';
 import { TokenRefusedError } from '../token/refused.js';
-import { nameOfStatus, RateLimitedError, statusOf } from './errors.js';
+import { NotFoundError, nameOfStatus, RateLimitedError, statusOf } from './errors.js';
 
 /** What a route is for: the same mistake has another name in each, as with Trustee. */
 export type RcarPurpose = 'attestation' | 'resource' | 'administration' | 'policy' | 'reference-values';
@@ -54,6 +54,8 @@ export function rcarAnswerTo(
     return purpose === 'administration' || purpose === 'reference-values'
       ? answer(401, malformedVariants[purpose], withHint(error))
       : answer(503, 'StorageBackendInitialization', 'the broker cannot answer now; its operator has to look');
+  if (error instanceof NotFoundError)
+    return answer(401, purpose === 'reference-values' ? 'RvpsError' : 'PluginInternalError', withHint(error));
   const status = statusOf(error);
   if (error instanceof MalformedError && error.structure === 'resource path')
     return answer(404, 'InvalidRequestPath', error.message);

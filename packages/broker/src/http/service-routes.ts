@@ -14,30 +14,27 @@ export function serviceRoutes(
   app: FastifyInstance,
   { metrics, keys, obstacles }: ServiceRoutesOptions,
 ): void {
-  const hidden = { schema: { hide: true } };
+  app.get('/healthz', async () => ({ status: 'ok' }));
 
-  app.get('/healthz', hidden, async () => ({ status: 'ok' }));
-
-  app.get('/readyz', hidden, async (_request, reply) => {
+  app.get('/readyz', async (_request, reply) => {
     const found = await obstacles();
     return reply
       .code(found.length === 0 ? 200 : 503)
       .send({ status: found.length === 0 ? 'ready' : 'not ready', obstacles: found });
   });
 
-  app.get('/metrics', hidden, async (_request, reply) => {
+  app.get('/metrics', async (_request, reply) => {
     const { contentType, body } = await metrics.text();
     return reply.type(contentType).send(body);
   });
   app.route({
-    ...hidden,
     method: ['POST', 'PUT', 'DELETE', 'PATCH'],
     url: '/metrics',
     onRequest: async (_request, reply) => reply.code(405).header('allow', 'GET').send({ error: 'only GET' }),
     handler: async () => undefined,
   });
 
-  app.get('/.well-known/jwks.json', hidden, async (_request, reply) => {
+  app.get('/.well-known/jwks.json', async (_request, reply) => {
     // A key that a relying party keeps for long is one that it trusts after it was withdrawn.
     return reply.header('cache-control', 'no-cache').send({ keys: await keys.publicKeys() });
   });

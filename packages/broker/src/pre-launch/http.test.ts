@@ -18,8 +18,9 @@ import {
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { diskPassphrase, files, image, makeOwner } from '../testing/owner.js';
 import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from '../testing/platform.js';
-import { type OwnerAddress, type OwnerDecision, serveGuestOwner } from './http.js';
+import { type OwnerAddress, serveGuestOwner } from './http.js';
 import type { GuestOwner } from './owner.js';
+import type { OwnerDecision } from './routes.js';
 
 let platform: TestPlatform;
 let digest: Uint8Array;

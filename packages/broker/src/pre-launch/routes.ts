@@ -33,9 +33,8 @@ export function preLaunchRoutes(
   scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) =>
     done(null, body),
   );
-  const hidden = { schema: { hide: true } };
 
-  scope.post(launchSessionsPath, hidden, async (request, reply) => {
+  scope.post(launchSessionsPath, async (request, reply) => {
     const asked = launchRequest.parseText(textOf(request.body));
     const { appraisal, bundle } = await (await ownerFor(request)).openSession(asked);
     onDecision(decisionOf('session', appraisal));
@@ -44,7 +43,7 @@ export function preLaunchRoutes(
       : reply.code(201).send(launchBundle.toJson(bundle));
   });
 
-  scope.post<{ Params: { launchId: string } }>(measurementRoute, hidden, async (request, reply) => {
+  scope.post<{ Params: { launchId: string } }>(measurementRoute, async (request, reply) => {
     const evidence = measurementEvidence.parseText(textOf(request.body));
     requireSameLaunch(request.params.launchId, evidence.launchId);
     const { appraisal, delivery } = await (await ownerFor(request)).appraiseMeasurement(evidence);

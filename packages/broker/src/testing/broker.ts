@@ -257,11 +257,19 @@ export async function makeGuest(endorser: TestEndorser, changes: GuestChanges = 
       payload,
     });
 
-  const get = (broker: Pick<Broker, 'app'>, path: string, headers: Record<string, string>) =>
+  /** @param credentials how the guest says who it is; a session does */
+  const get = (
+    broker: Pick<Broker, 'app'>,
+    path: string,
+    { cookie, authorization }: { readonly cookie?: string; readonly authorization?: string },
+  ) =>
     inject<{ type: string; detail: string }>(broker, {
       method: 'GET',
       url: `/kbs/v0/resource/${path}`,
-      headers,
+      headers: {
+        ...(cookie === undefined ? {} : { cookie }),
+        ...(authorization === undefined ? {} : { authorization }),
+      },
     });
 
   /** Challenge and attestation. */

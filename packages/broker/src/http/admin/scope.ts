@@ -39,9 +39,13 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
       security: [{ token: [] }],
     },
-    transform: jsonSchemaTransform,
+    // Guests and hosts speak protocols that are described elsewhere.
+    transform: (route) =>
+      route.url.startsWith(adminPrefix)
+        ? jsonSchemaTransform(route)
+        : { schema: { hide: true }, url: route.url },
   });
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+  app.get('/openapi.json', async () => app.swagger());
 }
 
 /** The administrators' API: strict JSON, zod schemas. `routes` adds what is served. */
