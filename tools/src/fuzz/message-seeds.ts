@@ -1,5 +1,6 @@
 import * as protocol from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
+import { agentExamples } from './agent-readers.js';
 import { keyProviderExamples } from './key-provider-readers.js';
 import { SeededRandom } from './mutate.js';
 
@@ -18,6 +19,7 @@ const teeKeys: object[] = [
 ];
 
 const examples: Record<string, object[]> = {
+  ...agentExamples,
   ...keyProviderExamples,
   launchRequest: [
     { case: 'A', ...version, ...platform, chipId: base64(64) },

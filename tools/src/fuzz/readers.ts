@@ -1,6 +1,7 @@
 import * as protocol from '@vouchsafe/protocol';
 import * as sev from '@vouchsafe/sev';
 import { type AnyBits, type AnyStructure, bitsOf, messagesOf, structuresOf } from '../exports.js';
+import { agentReaders } from './agent-readers.js';
 import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
 import { guestMessageReaders } from './guest-message-readers.js';
 import { keyProviderReaders } from './key-provider-readers.js';
@@ -224,6 +225,7 @@ export function parserReaders(): Parser[] {
     ofText('parseInitData', [initDataSeed], protocol.parseInitData),
     ofText('parseResourcePath', ['default/key/disk-1.bin'], protocol.parseResourcePath),
     ofText('parseResourceAddress', ['kbs:///default/key/disk-1.bin'], protocol.parseResourceAddress),
+    ...agentReaders(),
     ...keyProviderReaders(),
     ...messagesOf(protocol).map(([name, message]) =>
       ofText(name, messageSeeds[name] ?? [], (text) => message.parseText(text)),

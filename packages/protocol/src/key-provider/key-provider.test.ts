@@ -74,7 +74,7 @@ describeWithVectors('the calls that skopeo 1.18 made', () => {
     const keys: LayerKeys = {
       ...keysOf(sha256('kek')),
       keyToUnwrap: async (id) => {
-        named.push(resourcePathText(id));
+        named.push(resourcePathText(parseKeyId(id)));
         return Secret.take(sha256('kek'));
       },
     };

@@ -1,15 +1,17 @@
 import { type RandomSource, type Secret, UnavailableError } from '@vouchsafe/sev';
 import type { ResourcePath } from '../rcar/resource-path.js';
 import { annotationPacketBytes, parseAnnotationPacket } from './annotation-packet.js';
-import { parseKeyId } from './key-id.js';
 import { keyUnwrapAnswer, keyWrapAnswer, parseKeyProviderRequest } from './messages.js';
 import { type KeyProviderParameters, parseKeyProviderParameters } from './parameters.js';
 import { unwrapLayerOptions, wrapLayerOptions } from './wrapping.js';
 
 /** Where a key provider has its keys from. Keys are copies, 32 bytes each, which the key provider zeroes. */
 export interface LayerKeys {
-  /** The key that a packet names. Absent where nothing is unwrapped. */
-  keyToUnwrap?(keyId: ResourcePath): Promise<Secret>;
+  /**
+   * The key that a packet names: usually `kbs:///repository/type/tag` ({@link parseKeyId}); keys that were injected at
+   * launch can have any name. Absent where nothing is unwrapped.
+   */
+  keyToUnwrap?(keyId: string): Promise<Secret>;
   /**
    * The key to wrap with, and the id under which a guest will find it: when this resolves, it can be found there.
    * Absent where nothing is wrapped.
@@ -56,7 +58,7 @@ export function keyProvider(
   async function unwrap(annotation: Uint8Array): Promise<Uint8Array> {
     if (keys.keyToUnwrap === undefined) return refuse('unwrap', 'it only makes encrypted images');
     const packet = parseAnnotationPacket(annotation);
-    const key = await keys.keyToUnwrap(parseKeyId(packet.kid));
+    const key = await keys.keyToUnwrap(packet.kid);
     try {
       const layerOptions = await unwrapLayerOptions(packet, key);
       try {

@@ -5,7 +5,7 @@ import type { Field, FieldOptions, Note } from './field.js';
 import { type Guid, guidFromBytes, guidToBytes } from './guid.js';
 import type { Parsed, Structure } from './structure.js';
 
-/** The kinds of field that a structure's table is made of. All integers are little-endian. */
+/** The kinds of field that a structure's table is made of. Integers are little-endian but where the name says `be`. */
 
 const view = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 const hexNumber = (value: number | bigint) => `0x${value.toString(16)}`;
@@ -50,18 +50,20 @@ function unsigned<const O extends NumberOptions>(
   offset: number,
   meaning: string,
   options?: O,
+  littleEndian = true,
 ): Field<number, NumberPresence<O>> {
   const limit = 2 ** (8 * size);
   const equals = options?.equals;
   const numberOf = (bytes: Uint8Array) => {
     const data = view(bytes);
-    return size === 1 ? data.getUint8(0) : size === 2 ? data.getUint16(0, true) : data.getUint32(0, true);
+    if (size === 1) return data.getUint8(0);
+    return size === 2 ? data.getUint16(0, littleEndian) : data.getUint32(0, littleEndian);
   };
   return field<number, NumberPresence<O>>(
     {
       offset,
       size,
-      format: `u${8 * size}`,
+      format: `u${8 * size}${littleEndian ? '' : ', big-endian'}`,
       meaning,
       accepts: equals === undefined ? undefined : String(equals),
       read({ bytes, refuse }) {
@@ -77,8 +79,8 @@ function unsigned<const O extends NumberOptions>(
           throw new InvalidArgumentError(meaning, `only ${equals} is allowed`);
         const data = view(output);
         if (size === 1) data.setUint8(0, value);
-        else if (size === 2) data.setUint16(0, value, true);
-        else data.setUint32(0, value, true);
+        else if (size === 2) data.setUint16(0, value, littleEndian);
+        else data.setUint32(0, value, littleEndian);
       },
       toJson: (value) => value,
       toText: (value) => (value < 10 ? String(value) : `${value} (${hexNumber(value)})`),
@@ -97,6 +99,11 @@ export function u16<const O extends NumberOptions>(offset: number, meaning: stri
 
 export function u32<const O extends NumberOptions>(offset: number, meaning: string, options?: O) {
   return unsigned(4, offset, meaning, options);
+}
+
+/** Four bytes, big-endian, as network protocols have them. */
+export function u32be<const O extends NumberOptions>(offset: number, meaning: string, options?: O) {
+  return unsigned(4, offset, meaning, options, false);
 }
 
 export function u64<const O extends FieldOptions<bigint>>(
