@@ -69,6 +69,8 @@ export function touchOutcome(touched: Touched<unknown>, otherwise: string): Outc
       evidence: `the access to ${where} left the guest with a nested page fault, and nothing was read or written`,
     };
   }
+  if ('fault' in touched && touched.fault.fault === 'general-protection')
+    return { refusedBy: 'CPU', at: '#GP', evidence: touched.fault.message };
   if ('fault' in touched)
     return { refusedBy: 'guest', at: touched.fault.fault, evidence: touched.fault.message };
   return { refusedBy: 'nobody', at: otherwise, evidence: 'the guest went on' };
@@ -87,10 +89,10 @@ export interface Carried {
   readonly response: Uint8Array;
 }
 
-/** What a host does with a message: `carry` takes one to the firmware, this one or another. */
+/** What a host does with a message: `toFirmware` takes one to the firmware, this one or another, as this guest’s or another’s. */
 export type Carrier = (
   message: Uint8Array,
-  carry: (message: Uint8Array) => Promise<Carried>,
+  toFirmware: (message: Uint8Array, gctxAddress?: bigint) => Promise<Carried>,
 ) => Promise<Carried>;
 
 export const withheld: Carried = { status: statusCodes.SUCCESS, response: new Uint8Array(guestMessageSize) };
@@ -110,8 +112,9 @@ export function carry({ machine, interference }: SnpRig, carrier: Carrier): void
       const { size } = snpGuestRequestBuffer;
       const buffer = snpGuestRequestBuffer.parse(await honest.memory.read(bufferAddress, size));
       const [from, to] = [Number(buffer.requestAddress), Number(buffer.responseAddress)];
-      const toFirmware = async (message: Uint8Array): Promise<Carried> => {
+      const toFirmware = async (message: Uint8Array, gctxAddress = buffer.gctxAddress): Promise<Carried> => {
         await honest.memory.write(from, message);
+        await honest.memory.write(bufferAddress, snpGuestRequestBuffer.build({ ...buffer, gctxAddress }));
         const status = await honestly();
         return { status, response: await honest.memory.read(to, guestMessageSize) };
       };
