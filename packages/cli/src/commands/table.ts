@@ -295,6 +295,23 @@ export const commandTable: CommandTable = {
       },
     },
   },
+  disk: {
+    summary: 'encrypted disks, and the keys that open them',
+    commands: {
+      create: {
+        summary: 'make a LUKS2 volume',
+        load: async () => (await import('./disk/create.js')).create,
+      },
+      unlock: {
+        summary: 'unlock one with an injected or attested key',
+        load: async () => (await import('./disk/unlock.js')).unlock,
+      },
+      rekey: {
+        summary: 'replace its key',
+        load: async () => (await import('./disk/rekey.js')).rekey,
+      },
+    },
+  },
   broker: {
     summary: 'the guest owner’s service: a key broker',
     commands: {
