@@ -12,6 +12,8 @@ export interface CreateVolumeOptions {
   readonly rounds: number;
   /** Label in the header, which anybody can read. */
   readonly label?: string | undefined;
+  /** The volume holds a plain image, which is encrypted where it is: see {@link imageRoom}. */
+  readonly keepContent?: boolean | undefined;
   readonly cryptsetup?: string | undefined;
 }
 
@@ -25,7 +27,7 @@ export interface BoundVolume {
  * @throws InvalidArgumentError for a key shorter than 16 bytes; UnavailableError
  */
 export async function createVolume(options: CreateVolumeOptions): Promise<BoundVolume> {
-  const { volume, key, rounds, label, cryptsetup } = options;
+  const { volume, key, rounds, label, keepContent = false, cryptsetup } = options;
   if (key.length < 16) throw new InvalidArgumentError('key', 'expected at least 16 bytes');
   if (label !== undefined && !/^[A-Za-z0-9._-]{1,47}$/.test(label))
     throw new InvalidArgumentError(
@@ -34,8 +36,9 @@ export async function createVolume(options: CreateVolumeOptions): Promise<BoundV
     );
   const program = cryptsetup === undefined ? {} : { cryptsetup };
   await runLuks({ volume, key, ...program }, [
-    ...['luksFormat', '--type', 'luks2', '--batch-mode', '--cipher', 'aes-xts-plain64', '--key-size', '512'],
-    ...['--hash', 'sha256', '--sector-size', '4096', ...derivation(rounds)],
+    ...(keepContent ? encryptInPlace : format),
+    ...['--batch-mode', '--cipher', 'aes-xts-plain64', '--key-size', '512', '--hash', 'sha256'],
+    ...derivation(rounds),
     ...(label === undefined ? [] : ['--label', label]),
     ...['--key-file', '-', volume],
   ]);
@@ -47,6 +50,16 @@ export async function createVolume(options: CreateVolumeOptions): Promise<BoundV
     await header.remove();
   }
 }
+
+/** Sectors of 4096 bytes are quicker; a file system that is there already may want smaller ones. */
+const format = ['luksFormat', '--type', 'luks2', '--sector-size', '4096'];
+const encryptInPlace = [
+  ...['reencrypt', '--encrypt', '--type', 'luks2', '--sector-size', '512'],
+  ...['--force-offline-reencrypt', '--reduce-device-size', '32M'],
+];
+
+/** Bytes that must be free behind a plain image that is to be encrypted in place: its header, and room to move in. */
+export const imageRoom = 2 * luksHeaderSize;
 
 /** Least size of a volume: its header and a little data. */
 export const leastVolumeSize = luksHeaderSize + 1024 * 1024;

@@ -105,6 +105,27 @@ describe.runIf(installed)('disk, with cryptsetup', () => {
     expect(existsSync(at('small.key'))).toBe(false);
   });
 
+  it('encrypts an image that is there already', async () => {
+    const { at } = await makeDisk();
+    const content = 'the content of a root file system '.repeat(4096);
+    writeFileSync(at('plain'), content);
+    const words = [
+      'disk',
+      'create',
+      at('full.img'),
+      '--content',
+      at('plain'),
+      '--generate-key',
+      at('full.key'),
+    ];
+    expect((await run(words)).exit).toBe(0);
+    const image = readFileSync(at('full.img'));
+    expect(image.length).toBeGreaterThan(32 * 2 ** 20);
+    expect(image.includes('root file system')).toBe(false);
+    expect((await run(['disk', 'unlock', at('full.img'), '--key', at('full.key')])).exit).toBe(0);
+    expect((await run([...words.slice(0, -1), at('other.key')])).exit).toBe(2);
+  });
+
   it('unlocks with an injected key, and wipes it', async () => {
     const { at, binding, unlock } = await makeDisk();
     const injected = ['--key', 'injected', '--folder', at('coco'), '--binding', binding];
