@@ -42,6 +42,12 @@ export * from './firmware/measured-boot.js';
 export * from './firmware/program.js';
 export type { SnpServices } from './firmware/snp-boot.js';
 export * from './firmware/unlock-disk.js';
+export * from './images/decrypt-image.js';
+export * from './images/encrypt-image.js';
+export * from './images/inspect-image.js';
+export { type EncryptedImageCheck, encryptedImageChecks } from './images/layer-checks.js';
+export * from './images/layer-cipher.js';
+export * from './images/oci-layout.js';
 export * from './sealing/seal.js';
 export {
   type CompleteKeyRequest,

@@ -1,6 +1,7 @@
 import * as protocol from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
 import { agentExamples } from './agent-readers.js';
+import { imageExamples } from './image-readers.js';
 import { keyProviderExamples } from './key-provider-readers.js';
 import { SeededRandom } from './mutate.js';
 
@@ -20,6 +21,7 @@ const teeKeys: object[] = [
 
 const examples: Record<string, object[]> = {
   ...agentExamples,
+  ...imageExamples,
   ...keyProviderExamples,
   launchRequest: [
     { case: 'A', ...version, ...platform, chipId: base64(64) },

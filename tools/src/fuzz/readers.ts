@@ -4,6 +4,7 @@ import { type AnyBits, type AnyStructure, bitsOf, messagesOf, structuresOf } fro
 import { agentReaders } from './agent-readers.js';
 import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
 import { guestMessageReaders } from './guest-message-readers.js';
+import { imageReaders } from './image-readers.js';
 import { keyProviderReaders } from './key-provider-readers.js';
 import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
@@ -226,6 +227,7 @@ export function parserReaders(): Parser[] {
     ofText('parseResourcePath', ['default/key/disk-1.bin'], protocol.parseResourcePath),
     ofText('parseResourceAddress', ['kbs:///default/key/disk-1.bin'], protocol.parseResourceAddress),
     ...agentReaders(),
+    ...imageReaders(),
     ...keyProviderReaders(),
     ...messagesOf(protocol).map(([name, message]) =>
       ofText(name, messageSeeds[name] ?? [], (text) => message.parseText(text)),
