@@ -6,7 +6,6 @@ import { openDevelopmentAuthority } from '@vouchsafe/kds';
 import {
   type Appraisal,
   appraiseReport,
-  buildTcbVersion,
   concat,
   endorse,
   generateP384,
@@ -14,16 +13,13 @@ import {
   parseCertificate,
   parseSnpReport,
   signedBytesOfReport,
-  signerInfoBits,
   signSnpReport,
-  snpGuestPolicyBits,
-  snpPlatformInfoBits,
-  snpReports,
   systemRandom,
   verdict,
   verifyReport,
   type X509Certificate,
 } from '@vouchsafe/sev';
+import { unsignedReport } from '../software-chip/report.js';
 import { keyObject } from './keys.js';
 import type { Benchmark } from './measure.js';
 
@@ -78,7 +74,7 @@ async function makeEvidence() {
     const tcb = { bootloader: 4, tee: 0, snp: 24, microcode: 217 };
     const chipId = systemRandom(64);
     const vek = await snp.endorseVcek({ line: 'Milan', tcb, chipId, publicKey: key.publicKey });
-    const report = await signSnpReport(unsignedReport(buildTcbVersion(tcb, 'milan'), chipId), key);
+    const report = await signSnpReport(unsignedReport({ tcb, chipId }), key);
     const certificates = [snp.ask, snp.ark];
     const options = { roots: [snp.root], at: Date.now() + 3_600_000, revocation: 'skip' } as const;
     const parsed = parseSnpReport(report);
@@ -90,45 +86,6 @@ async function makeEvidence() {
   } finally {
     await rm(folder, { recursive: true });
   }
-}
-
-function unsignedReport(tcb: Uint8Array, chipId: Uint8Array): Uint8Array {
-  const filled = (length: number, byte: number) => new Uint8Array(length).fill(byte);
-  return snpReports.v5.build({
-    cpuidFamily: 0x19,
-    cpuidModel: 0x01,
-    cpuidStepping: 1,
-    guestSvn: 1,
-    policy: snpGuestPolicyBits.parse(0x30000),
-    familyId: filled(16, 0),
-    imageId: filled(16, 0),
-    vmpl: 0,
-    signatureAlgorithm: 'ECDSA-P384-SHA384',
-    platformInfo: snpPlatformInfoBits.parse(1),
-    signerInfo: signerInfoBits.parse(0),
-    reportData: filled(64, 1),
-    measurement: filled(48, 2),
-    hostData: filled(32, 3),
-    idKeyDigest: filled(48, 0),
-    authorKeyDigest: filled(48, 0),
-    reportId: filled(32, 4),
-    reportIdMa: filled(32, 0xff),
-    chipId,
-    currentTcb: tcb,
-    reportedTcb: tcb,
-    committedTcb: tcb,
-    launchTcb: tcb,
-    currentBuild: 29,
-    currentMinor: 55,
-    currentMajor: 1,
-    committedBuild: 29,
-    committedMinor: 55,
-    committedMajor: 1,
-    launchMitigationVector: 0n,
-    currentMitigationVector: 0n,
-    r: filled(48, 0),
-    s: filled(48, 0),
-  });
 }
 
 function byRsa(certificate: X509Certificate, signer: X509Certificate): () => boolean {
