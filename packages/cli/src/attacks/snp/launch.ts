@@ -8,6 +8,7 @@ import {
   parseCpuidPage,
   type ReportExpectations,
   snpActivateBuffer,
+  snpLaunchStartBuffer,
 } from '@vouchsafe/sev';
 import type { SnpAttack } from '../attack.js';
 import { flipped } from '../interfering-host.js';
@@ -15,12 +16,13 @@ import { guestOutcome, processorOutcome, verifierOutcome } from '../outcome.js';
 import { images } from '../sev/world.js';
 import { enterOnce } from './meddling.js';
 import { loadMore } from './pages.js';
-import { bootGuest, freshData, ownerPolicy, type SnpWorld } from './world.js';
+import { bootGuest, freshData, ownerPolicy, type SnpRig, type SnpWorld } from './world.js';
 
 /** The host launches something else than the owner signed for, or changes it on the way into the processor. */
 
 const modes = ['snp'] as const;
 const debugPolicy = 0xb_0000n;
+const agentPolicy = 0x7_0000n;
 
 interface Owner {
   readonly idKey: P384PrivateKey;
@@ -240,6 +242,33 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
     }),
   ),
   {
+    id: 'migration-agent-attached',
+    flow: 'launch',
+    modes,
+    title:
+      'The host launches under a policy with MIGRATE_MA and binds a migration agent of its own to the guest',
+    refusedBy: 'verifier',
+    at: 'guest.migration-agent',
+    async run(world, rig) {
+      await attachAgent(rig);
+      const { attestation } = await rig.boot({ policy: agentPolicy });
+      const { report } = await attestation.report({ reportData: freshData });
+      return verifierOutcome(await world.verify(report, rig), 'a guest that its agent can take elsewhere');
+    },
+  },
+  {
+    id: 'migration-agent-against-policy',
+    flow: 'launch',
+    modes,
+    title: 'The host binds a migration agent to a guest whose policy allows none',
+    refusedBy: 'processor',
+    at: 'POLICY_FAILURE',
+    async run(_world, rig) {
+      await attachAgent(rig);
+      return processorOutcome('a guest that its agent can take elsewhere', () => rig.load());
+    },
+  },
+  {
     id: 'page-of-another-guest-loaded',
     flow: 'launch',
     modes,
@@ -334,6 +363,22 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
     },
   },
 ];
+
+/** A guest of the host's runs, and becomes the migration agent of those that are launched after it. */
+async function attachAgent(rig: SnpRig): Promise<void> {
+  const agent = await rig.boot();
+  rig.interference.before = async (command, bufferAddress) => {
+    if (command !== 'SNP_LAUNCH_START') return;
+    const { size } = snpLaunchStartBuffer;
+    const given = snpLaunchStartBuffer.parse(await rig.host.memory.read(bufferAddress, size));
+    const buffer = snpLaunchStartBuffer.build({
+      ...given,
+      flags: { migrationAgent: true, initialMigrationImage: false },
+      migrationAgentAddress: agent.vm.gctxAddress,
+    });
+    await rig.host.memory.write(bufferAddress, buffer);
+  };
+}
 
 function isCpuidPage(bytes: Uint8Array): boolean {
   try {

@@ -106,7 +106,7 @@ export interface BootedSnpGuest {
 }
 
 /** What guests put into their reports, fresh for the verifier of this moment: 64 bytes. */
-export const freshData = new Uint8Array(64).fill(0x5a);
+export const freshData: Uint8Array = new Uint8Array(64).fill(0x5a);
 
 export const ownerPolicy = 0x3_0000n;
 const mebibyte = 1024 * 1024;
