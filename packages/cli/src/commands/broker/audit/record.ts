@@ -1,4 +1,6 @@
-import { open } from 'node:fs/promises';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import { finished } from 'node:stream/promises';
 import { type Appraisal, type CheckStatus, InvalidArgumentError } from '@vouchsafe/sev';
 import { appraisalResult } from '../../../frame/appraisal.js';
 import { command, type Result } from '../../../frame/command.js';
@@ -117,19 +119,17 @@ export const exportRecord = command({
     const broker = await connectBroker(input, io);
     const { out } = input;
     let count = 0;
+    const stream = createWriteStream(out, { flags: 'wx', mode: 0o600 });
     try {
-      const file = await open(out, 'wx', 0o600);
-      try {
-        const stream = file.createWriteStream({ autoClose: false });
-        await broker.lines('/audit/export', (line) => {
-          count += 1;
-          stream.write(`${line}\n`);
-        });
-        await new Promise<void>((resolve) => stream.end(() => resolve()));
-      } finally {
-        await file.close();
-      }
+      await once(stream, 'open');
+      await broker.lines('/audit/export', (line) => {
+        count += 1;
+        stream.write(`${line}\n`);
+      });
+      stream.end();
+      await finished(stream);
     } catch (error) {
+      stream.destroy();
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST')
         throw new InvalidArgumentError('--out', `${out} exists already`);
       throw fileError(error, 'record', out, 'write');

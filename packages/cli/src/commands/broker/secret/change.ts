@@ -8,7 +8,7 @@ import { secretUrl } from './path.js';
 
 const pathArgument = { path: argument('path', 'repository/type/tag') };
 const versionOption = {
-  version: number('--version <n>', 'this version only; without it, all', { least: 1, most: 2 ** 31 }),
+  version: number('--secret-version <n>', 'this version only; without it, all', { least: 1, most: 2 ** 31 }),
 };
 
 const switched = (state: 'enabled' | 'disabled', description: string, word: string) =>
@@ -43,15 +43,18 @@ export const remove = command({
   arguments: pathArgument,
   options: {
     ...versionOption,
-    force: flag('--force', 'destroy all versions, as no --version is given'),
+    force: flag('--force', 'destroy all versions, as no version is named'),
     ...clientOptions,
   },
-  examples: [{ line: 'broker secret delete disks/luks/web1 --version 1', explains: 'one version' }],
+  examples: [{ line: 'broker secret delete disks/luks/web1 --secret-version 1', explains: 'one version' }],
   async run(input, { io }): Promise<Result> {
     const { path, version, force } = input;
     const url = secretUrl(parseResourcePath(path));
     if (version === undefined && !force)
-      throw new InvalidArgumentError('--version', 'it has to be given, or --force to destroy all versions');
+      throw new InvalidArgumentError(
+        '--secret-version',
+        'it has to be given, or --force to destroy all versions',
+      );
     const query = version === undefined ? '' : `?version=${version}`;
     await (await connectBroker(input, io)).ask('DELETE', `${url}${query}`);
     const what = version === undefined ? path : `version ${version} of ${path}`;
