@@ -1,12 +1,12 @@
 import { type AttestationDevice, type DerivedKeyRequest, seal, unseal } from '@vouchsafe/guest';
 import type { SnpLaunchConfiguration } from '@vouchsafe/host';
-import { createIdBlock, generateP384, openSecret, systemRandom, toHex } from '@vouchsafe/sev';
+import { generateP384, openSecret, type P384PrivateKey, systemRandom, toHex } from '@vouchsafe/sev';
 import type { Outcome, SnpAttack } from '../attack.js';
 import { flipped } from '../interfering-host.js';
 import { guestOutcome } from '../outcome.js';
 import { images } from '../sev/world.js';
 import { configure, loadVlek, newer, newHashstick, older, tcbWord } from './platform.js';
-import { ownerPolicy, type SnpRig, type SnpWorld } from './world.js';
+import { olderGuest, type SnpRig, type SnpWorld, signedIdBlock } from './world.js';
 
 /** Keys that a guest gets from the processor, and what it seals with them and leaves with its host. */
 
@@ -57,6 +57,7 @@ function sealedFile(
       const { owner, request: as, later, elsewhere = rig, before, alter } = await scene(world, rig);
       const first = await rig.boot(owner);
       const file = await sealed(first.attestation, 'what only this guest may know', as);
+      await opened(first.attestation, file);
       await first.vm.quit();
       await before?.();
       const { attestation } = await elsewhere.boot({ ...owner, ...later });
@@ -100,21 +101,14 @@ function acrossChips(
   };
 }
 
-async function idBlockOf(world: SnpWorld, guestSvn: number, idKey: Awaited<ReturnType<typeof generateP384>>) {
-  const { idBlock, idAuthentication } = await createIdBlock({
-    launchDigest: world.measurement,
-    policy: ownerPolicy,
-    guestSvn,
-    idKey,
-  });
-  return { block: idBlock, authentication: idAuthentication };
-}
+const idBlockOf = ({ measurement: launchDigest }: SnpWorld, guestSvn: number, idKey: P384PrivateKey) =>
+  signedIdBlock({ launchDigest, guestSvn, idKey });
 
 /** A guest that asks for more than it is. */
 function excessive(
   id: string,
   title: string,
-  ask: (rig: SnpRig) => DerivedKeyRequest,
+  ask: (rig: SnpRig, extent: 'fitting' | 'excessive') => DerivedKeyRequest,
   launch: (world: SnpWorld) => Promise<Changes> = async () => ({}),
 ): SnpAttack {
   return {
@@ -126,7 +120,10 @@ function excessive(
     at: 'INVALID_PARAM',
     async run(world, rig) {
       const { attestation } = await rig.boot(await launch(world));
-      return guestOutcome('a key of what the guest is not', () => attestation.deriveKey(ask(rig)));
+      (await attestation.deriveKey(ask(rig, 'fitting'))).zero();
+      return guestOutcome('a key of what the guest is not', () =>
+        attestation.deriveKey(ask(rig, 'excessive')),
+      );
     },
   };
 }
@@ -134,18 +131,18 @@ function excessive(
 export const snpKeyAttacks: readonly SnpAttack[] = [
   excessive(
     'key-above-current-version',
-    'Old firmware’s guest asks for a VCEK-rooted key of a TCB version above the current one',
-    (rig) => ({
+    'A guest on old firmware asks for a VCEK-rooted key of a TCB version above the current one',
+    (rig, extent) => ({
       root: 'VEK',
       keySelection: 'VCEK',
       fields: { tcbVersion: true },
-      tcbVersion: tcbWord(newer(rig.tcb)),
+      tcbVersion: tcbWord(extent === 'fitting' ? rig.tcb : newer(rig.tcb)),
     }),
   ),
   excessive(
     'key-above-guest-svn',
     'An older guest asks for the key of a later security version than that of its ID block',
-    () => ({ root: 'VEK', fields: { guestSvn: true }, guestSvn: 2 }),
+    (_rig, extent) => ({ root: 'VEK', fields: { guestSvn: true }, guestSvn: extent === 'fitting' ? 1 : 2 }),
     async (world) => ({ idBlock: await idBlockOf(world, 1, await generateP384()) }),
   ),
   sealedFile(
@@ -193,7 +190,7 @@ export const snpKeyAttacks: readonly SnpAttack[] = [
       return {
         request: { ...request, fields: { guestSvn: true } },
         owner: { idBlock: await idBlockOf(world, 2, idKey) },
-        later: { idBlock: await idBlockOf(world, 1, idKey) },
+        later: await olderGuest(idKey, 1),
       };
     },
   ),

@@ -1,7 +1,7 @@
 import { FirmwareCommandError, type SnpLaunchConfiguration } from '@vouchsafe/host';
 import {
   buildCpuidPage,
-  createIdBlock,
+  buildResetVmsa,
   generateP384,
   idKeyDigest,
   type P384PrivateKey,
@@ -9,14 +9,15 @@ import {
   type ReportExpectations,
   snpActivateBuffer,
   snpLaunchStartBuffer,
+  vcpuSignatureOf,
 } from '@vouchsafe/sev';
 import type { SnpAttack } from '../attack.js';
 import { flipped } from '../interfering-host.js';
 import { guestOutcome, processorOutcome, verifierOutcome } from '../outcome.js';
 import { images } from '../sev/world.js';
 import { enterOnce } from './meddling.js';
-import { loadMore } from './pages.js';
-import { bootGuest, freshData, ownerPolicy, type SnpRig, type SnpWorld } from './world.js';
+import { loadMore, placeOf } from './pages.js';
+import { bootGuest, freshData, olderGuest, type SnpRig, type SnpWorld, signedIdBlock } from './world.js';
 
 /** The host launches something else than the owner signed for, or changes it on the way into the processor. */
 
@@ -33,22 +34,11 @@ async function newOwner(): Promise<Owner> {
   return { idKey: await generateP384(), authorKey: await generateP384() };
 }
 
-type SignedBlock = NonNullable<SnpLaunchConfiguration['idBlock']>;
-
 /** What an owner signs for the guest of the world's images. */
-async function signedBlock(
-  world: SnpWorld,
+const signedBlock = (
+  { measurement: launchDigest }: SnpWorld,
   keys: { readonly idKey: P384PrivateKey; readonly authorKey?: P384PrivateKey },
-  guestSvn = 2,
-): Promise<SignedBlock> {
-  const { idBlock, idAuthentication } = await createIdBlock({
-    launchDigest: world.measurement,
-    policy: ownerPolicy,
-    guestSvn,
-    ...keys,
-  });
-  return { block: idBlock, authentication: idAuthentication };
-}
+) => signedIdBlock({ launchDigest, guestSvn: 2, ...keys });
 
 const otherKernel = { ...images, kernel: flipped(images.kernel) };
 
@@ -157,10 +147,18 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
     'id-block-of-an-old-guest',
     'The host launches an older guest of the owner’s, with the ID block that was signed for it then',
     'report.guest-svn',
-    async (world) => ({
-      changes: { idBlock: await signedBlock(world, await newOwner(), 1) },
-      expectations: { minimumGuestSvn: 2 },
-    }),
+    async () => {
+      const { idKey } = await newOwner();
+      return {
+        changes: await olderGuest(idKey, 1),
+        expectations: {
+          // This owner trusts what the ID key signs, whatever its digest.
+          measurements: undefined,
+          idKeyDigests: [await idKeyDigest(idKey.publicKey)],
+          minimumGuestSvn: 2,
+        },
+      };
+    },
   ),
   refusedReport(
     'id-block-left-out',
@@ -344,7 +342,16 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
     at: 'VMEXIT_INVALID',
     async run(_world, rig) {
       const vm = await rig.load();
-      return enterOnce(rig.host, vm, 'a guest that runs before it is whole');
+      const [guestAddress, cpu] = [0x2_0000, 'boot'] as const;
+      const state = buildResetVmsa({
+        cpu,
+        vcpuSignature: vcpuSignatureOf('EPYC-Milan'),
+        fpu: 'set',
+        sevFeatures: 1n,
+      });
+      await rig.host.memory.write(placeOf(vm, guestAddress), state);
+      await loadMore(rig.host, vm, { guestAddress, type: 'VMSA' });
+      return enterOnce(rig.host, vm, 'a guest that runs before it is whole', placeOf(vm, guestAddress));
     },
   },
   {

@@ -395,4 +395,6 @@ async function runToHalt(rig: SnpRig, vm: Guest & { resume(): Promise<void>; pau
   rig.machine.insertGuest((view) => view.halt(), vm.asid);
   await vm.resume();
   await vm.pause();
+  const { refusedBy, evidence } = await enterOnce(rig.host, vm, 'a guest that runs');
+  if (refusedBy !== 'nobody') throw new TypeError(evidence);
 }

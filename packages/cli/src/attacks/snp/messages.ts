@@ -127,16 +127,21 @@ export const guestMessageAttacks: readonly SnpAttack[] = [
       const payload = reportRequest.build({ reportData: freshData, vmpl: 1 });
       const sealed = (sequence: bigint) =>
         sealGuestMessage({ key, vmpck: 1, sequence, type: 'REPORT_REQ', payload });
-      let status: number | undefined;
+      const held: Uint8Array[] = [];
+      const statuses: number[] = [];
+      // A driver never sends the second before it has the answer to the first: this guest is not so careful.
       carry(rig, async (message, toFirmware) => {
-        // A driver never sends the second before it has the answer to the first: this guest is not so careful.
-        if (guestMessageHeader.parseAt(message, 0).sequence === 1n) return withheld;
-        const carried = await toFirmware(message);
-        ({ status } = carried);
-        return carried;
+        held.push(message);
+        const [first, second] = held;
+        if (second === undefined) return withheld;
+        statuses.push((await toFirmware(second)).status);
+        statuses.push((await toFirmware(first!)).status);
+        return withheld;
       });
       await snp.transport.exchange(await sealed(1n), false);
       await snp.transport.exchange(await sealed(3n), false);
+      const [status, inOrder] = statuses;
+      if (inOrder !== 0) throw new TypeError('the processor refuses the message that is next');
       return status === undefined || status === 0
         ? { refusedBy: 'nobody', at: 'answers in another order', evidence: 'the processor answered' }
         : {

@@ -90,7 +90,9 @@ function asking(
     async run(_world, rig) {
       const { snp } = await rig.boot();
       const channel = openGuestChannel({ transport: snp.transport, key: snp.lowerKeys[0], vmpck: 1 });
-      return guestOutcome(otherwise, () => work(channelAttestationDevice(channel)));
+      const device = channelAttestationDevice(channel);
+      await device.report({ reportData: freshData });
+      return guestOutcome(otherwise, () => work(device));
     },
   };
 }

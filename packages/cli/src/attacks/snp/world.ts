@@ -27,7 +27,11 @@ import {
 import {
   type Appraisal,
   calculateSnpLaunchDigest,
+  createIdBlock,
   type EndorsementRoot,
+  type IdBlockKeys,
+  type NewIdBlock,
+  type P384PrivateKey,
   type ReportAllowances,
   type ReportExpectations,
   type RevocationMode,
@@ -37,7 +41,7 @@ import {
   vcpuSignatureOf,
   verifyReport,
 } from '@vouchsafe/sev';
-import { type Interference, interferingHost } from '../interfering-host.js';
+import { flipped, type Interference, interferingHost } from '../interfering-host.js';
 import { exchanged, images } from '../sev/world.js';
 
 /** What the attacks on SEV-SNP stand on: a development authority, and a verifier who trusts it and nothing else. */
@@ -105,6 +109,28 @@ export interface BootedSnpGuest {
   readonly view: GuestView;
 }
 
+const { initrd, commandLine } = images;
+const olderKernel = flipped(images.kernel, 1);
+
+/** An older guest of the owner's, who signed for it then, with the security version of that time. */
+export async function olderGuest(
+  idKey: P384PrivateKey,
+  guestSvn: number,
+): Promise<Pick<SnpLaunchConfiguration, 'directBoot' | 'idBlock'>> {
+  return {
+    directBoot: { kernel: olderKernel, initrd, commandLine },
+    idBlock: await signedIdBlock({ idKey, guestSvn, launchDigest: await measurementWith(olderKernel) }),
+  };
+}
+
+/** What an owner signs for a guest, ready for its launch. */
+export async function signedIdBlock(
+  given: Pick<NewIdBlock, 'launchDigest' | 'guestSvn'> & IdBlockKeys,
+): Promise<NonNullable<SnpLaunchConfiguration['idBlock']>> {
+  const made = await createIdBlock({ policy: ownerPolicy, ...given });
+  return { block: made.idBlock, authentication: made.idAuthentication };
+}
+
 /** What guests put into their reports, fresh for the verifier of this moment: 64 bytes. */
 export const freshData: Uint8Array = new Uint8Array(64).fill(0x5a);
 
@@ -133,7 +159,7 @@ export async function createSnpWorld({ generateKeys }: SnpWorldOptions = {}): Pr
 
   const world: SnpWorld = {
     authority,
-    measurement: await ownersMeasurement(),
+    measurement: await measurementWith(images.kernel),
     async rig(options = {}) {
       const rig = createSnpRig(world, options, (machine) => machines.push(machine));
       return rig;
@@ -175,9 +201,9 @@ export async function createSnpWorld({ generateKeys }: SnpWorldOptions = {}): Pr
   return world;
 }
 
-/** Computed from the files alone, as the owner does. */
-async function ownersMeasurement(): Promise<Uint8Array> {
-  const { firmware, kernel, initrd, commandLine } = images;
+/** The launch digest of the owner's guest with a kernel, computed from the files alone as the owner does: 48 bytes. */
+export async function measurementWith(kernel: Uint8Array): Promise<Uint8Array> {
+  const { firmware, initrd, commandLine } = images;
   const files = { firmware, kernel, initrd, append: commandLine };
   return (await calculateSnpLaunchDigest({ ...files, vcpus: 1, vcpuSignature })).digest;
 }
