@@ -42,6 +42,12 @@ export interface KeyBrokerClient {
    * @throws as {@link KeyBrokerClient.getResource}
    */
   token(): Promise<string>;
+  /**
+   * A token with the key that it is bound to, for services that encrypt to this guest or have it prove itself. The key is
+   * the client's own: it is not for the caller to zero.
+   * @throws as {@link KeyBrokerClient.getResource}
+   */
+  passport(): Promise<{ readonly token: string; readonly key: TeeKeyPair }>;
 }
 
 /** Attests anew this much before a session's end, in milliseconds, or at half its life. */
@@ -100,7 +106,12 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
     }
   }
 
-  return { getResource, token: async () => (await currentSession()).session.token };
+  async function passport() {
+    const { token, key: pair } = (await currentSession()).session;
+    return { token, key: pair };
+  }
+
+  return { getResource, passport, token: async () => (await passport()).token };
 }
 
 /** A session with the promise that it is known by while others ask for it. */

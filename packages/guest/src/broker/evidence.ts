@@ -32,7 +32,7 @@ export async function snpEvidenceFor(device: ReportSource, runtimeData: RcarRunt
  * What the host says beside a report is a help and no more: the broker has sources of its own, so a table that cannot be
  * read is left out.
  */
-function certificatesOf(table: Uint8Array | undefined): CertificateTableEntry[] {
+export function certificatesOf(table: Uint8Array | undefined): CertificateTableEntry[] {
   if (table === undefined) return [];
   try {
     return parseCertificateTable(table).flatMap((entry) => {

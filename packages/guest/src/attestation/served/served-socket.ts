@@ -1,6 +1,5 @@
 import { once } from 'node:events';
-import { lstat, rm } from 'node:fs/promises';
-import { createConnection, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import {
   type AttestationAnswer,
@@ -9,6 +8,7 @@ import {
   attestationRequest,
 } from '@vouchsafe/protocol';
 import { openSecret, UnavailableError, VouchsafeError } from '@vouchsafe/sev';
+import { listenOnUnixSocket } from '../../sockets/unix-listener.js';
 import { type AttestationDevice, RequestRefusedError } from '../attestation-device.js';
 import { linesOf } from '../line-stream.js';
 
@@ -26,7 +26,6 @@ export async function serveAttestationSocket(
   device: AttestationDevice,
   path: string,
 ): Promise<ServedAttestation> {
-  await removeDeadSocket(path);
   const connections = new Set<Socket>();
   const server = createServer((socket) => {
     connections.add(socket);
@@ -35,16 +34,7 @@ export async function serveAttestationSocket(
     socket.on('error', () => undefined);
     void serveAttestationStream(device, socket).finally(() => socket.destroy());
   });
-  // The mask is in force while the call that binds runs, so that the file never has looser permissions.
-  const mask = process.umask(0o177);
-  try {
-    server.listen(path);
-  } finally {
-    process.umask(mask);
-  }
-  await once(server, 'listening').catch((cause: unknown) => {
-    throw new UnavailableError(path, `cannot listen: ${String(cause)}`, { cause });
-  });
+  await listenOnUnixSocket(server, path);
   return {
     async close() {
       const closed = once(server, 'close');
@@ -109,30 +99,4 @@ function failureOf(error: unknown, id: number | undefined): AttestationAnswer {
     ...(status === undefined ? {} : { status }),
     ...(hint === undefined ? {} : { hint: shown(hint) }),
   };
-}
-
-async function removeDeadSocket(path: string): Promise<void> {
-  const found = await lstat(path).catch(() => undefined);
-  if (found === undefined) return;
-  if (!found.isSocket())
-    throw new UnavailableError(path, 'a file that is not a socket stands there', {
-      hint: 'choose another path',
-    });
-  if (await isAnswered(path))
-    throw new UnavailableError(path, 'another process listens there', {
-      hint: 'stop it, or choose another path',
-    });
-  await rm(path, { force: true });
-}
-
-function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createConnection(path);
-    const settle = (answered: boolean) => {
-      socket.destroy();
-      resolve(answered);
-    };
-    socket.once('connect', () => settle(true));
-    socket.once('error', () => settle(false));
-  });
 }
