@@ -36,6 +36,12 @@ function missingPackage(): string | undefined {
   return 'missing' in kernel ? kernel.missing : undefined;
 }
 
+interface Guest {
+  readonly measurement: string;
+  /** What it wrote on its console until it switched itself off. */
+  readonly output: Promise<string>;
+}
+
 const missing = missingPackage();
 if (missing !== undefined) it(`skipped: ${missing} is not here (tools/test sets it up)`, () => undefined);
 
@@ -47,6 +53,8 @@ describe.runIf(missing === undefined)('a real guest under QEMU', () => {
   if ('missing' in kernel) return;
   let commandLine: string;
   let measurement: string;
+  let guest: Guest;
+  let twin: Guest;
 
   const serve = async <T>(...words: string[]) => {
     const server = await start<T>(words);
@@ -59,17 +67,25 @@ describe.runIf(missing === undefined)('a real guest under QEMU', () => {
     return document;
   };
 
-  /** Launches the software machine with these files and boots the same in QEMU; what the console said. */
-  async function boot(name: string, initrd: string) {
+  /** Launches the software machine with these files and boots the same in QEMU; gives what its console says. */
+  const boot = async (name: string, initrd: string): Promise<Guest> => {
     const socket = at(`${name}.socket`);
     const device = await serve<{ measurement: string }>(
       ...['guest', 'device', 'serve', '--software', at('machine'), '--socket', socket],
       ...['--kernel', kernel.kernel, '--initrd', initrd, '--append', commandLine],
     );
-    const disk = at('disk.img');
-    const files = { kernel: kernel.kernel, initrd, commandLine, disk, attestationSocket: socket };
-    return { ...device, console: await bootVirtualMachine(files) };
-  }
+    const files = {
+      kernel: kernel.kernel,
+      initrd,
+      commandLine,
+      disk: at('disk.img'),
+      attestationSocket: socket,
+    };
+    const output = bootVirtualMachine(files);
+    // The test that waits for it is told; until then another may fail.
+    output.catch(() => undefined);
+    return { ...device, output };
+  };
 
   beforeAll(async () => {
     writeFileSync(at('initrd'), await buildInitrd({ root, ...kernel }));
@@ -126,6 +142,15 @@ describe.runIf(missing === undefined)('a real guest under QEMU', () => {
     await succeed('broker', 'reference', 'publish', ...admin, '--measurement', measurement);
     await succeed('broker', 'policy', 'set', 'default', ...admin, '--reference', 'owner/images');
     await succeed('broker', 'secret', 'put', 'default/disk/root', ...admin, '--from', at('disk.key'));
+
+    // Both at once: there are two processors in most machines that test.
+    guest = await boot('guest', at('initrd'));
+    const changed = readFileSync(at('initrd'));
+    // In a comment of /init: the machine boots as before, and does the same.
+    const place = changed.indexOf('The whole user space');
+    changed[place] = changed[place]! ^ 0x20;
+    writeFileSync(at('changed'), changed);
+    twin = await boot('twin', at('changed'));
   });
 
   afterAll(async () => {
@@ -134,24 +159,19 @@ describe.runIf(missing === undefined)('a real guest under QEMU', () => {
   });
 
   it('attests, gets its key, opens its disk through dm-crypt, and reads what is on it', async () => {
-    const guest = await boot('guest', at('initrd'));
+    const output = await guest.output;
     expect(guest.measurement).toBe(measurement);
-    expect(guest.console).toContain('Unlocked /dev/vda as /dev/mapper/root.');
-    expect(guest.console).toContain(`vouchsafe: from inside the disk: ${greeting}`);
+    expect(output).toContain('Unlocked /dev/vda as /dev/mapper/root.');
+    expect(output).toContain(`vouchsafe: from inside the disk: ${greeting}`);
     const { stdout } = await run(['broker', 'audit', 'tail', '--data', at('broker'), '--ca', at('tls.pem')]);
     expect(stdout).toContain('release');
   });
 
   it('with one byte of its initrd changed gets no key', async () => {
-    const initrd = readFileSync(at('initrd'));
-    // In a comment of /init: the machine boots as before, and does the same.
-    const place = initrd.indexOf('The whole user space');
-    initrd[place] = initrd[place]! ^ 0x20;
-    writeFileSync(at('changed'), initrd);
-    const guest = await boot('twin', at('changed'));
-    expect(guest.measurement).not.toBe(measurement);
-    expect(guest.console).toContain('the key broker does not release default/disk/root');
-    expect(guest.console).toContain('vouchsafe: the disk stays locked');
-    expect(guest.console).not.toContain(greeting);
+    const output = await twin.output;
+    expect(twin.measurement).not.toBe(measurement);
+    expect(output).toContain('the key broker does not release default/disk/root');
+    expect(output).toContain('vouchsafe: the disk stays locked');
+    expect(output).not.toContain(greeting);
   });
 });
