@@ -50,6 +50,8 @@ export interface ReplicaOptions {
   /** Words before the command, such as those that choose a processor. */
   readonly wrapper?: readonly string[];
   readonly log?: 'warn' | 'info' | 'debug';
+  /** Variables beside those of this process. */
+  readonly environment?: Readonly<Record<string, string>>;
 }
 
 /** A broker in a process of its own. */
@@ -65,9 +67,12 @@ export interface Replica {
 
 /** Serves the broker of a folder. @throws Error with what it wrote, if it ends before it answers */
 export async function startReplica(folder: string, options: ReplicaOptions = {}): Promise<Replica> {
-  const { wrapper = [], log = 'warn' } = options;
+  const { wrapper = [], log = 'warn', environment = {} } = options;
   const words = [...wrapper, process.execPath, command, 'broker', 'serve', '--data', folder, '--log', log];
-  const child = spawn(words[0]!, words.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(words[0]!, words.slice(1), {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...environment },
+  });
   let output = '';
   const closed = once(child, 'close');
   const address = await new Promise<string>((resolve, reject) => {

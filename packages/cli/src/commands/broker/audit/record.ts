@@ -1,5 +1,4 @@
-import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
 import { type Appraisal, type CheckStatus, InvalidArgumentError } from '@vouchsafe/sev';
 import { appraisalResult } from '../../../frame/appraisal.js';
@@ -119,17 +118,18 @@ export const exportRecord = command({
     const broker = await connectBroker(input, io);
     const { out } = input;
     let count = 0;
-    const stream = createWriteStream(out, { flags: 'wx', mode: 0o600 });
     try {
-      await once(stream, 'open');
-      await broker.lines('/audit/export', (line) => {
-        count += 1;
-        stream.write(`${line}\n`);
-      });
-      stream.end();
-      await finished(stream);
+      const stream = (await open(out, 'wx', 0o600)).createWriteStream();
+      try {
+        await broker.lines('/audit/export', (line) => {
+          count += 1;
+          stream.write(`${line}\n`);
+        });
+      } finally {
+        stream.end();
+        await finished(stream);
+      }
     } catch (error) {
-      stream.destroy();
       if (error instanceof Error && 'code' in error && error.code === 'EEXIST')
         throw new InvalidArgumentError('--out', `${out} exists already`);
       throw fileError(error, 'record', out, 'write');
