@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { EndorsementClient, KdsClient } from '@vouchsafe/kds';
 import {
   type EndorsementRoot,
@@ -101,6 +102,8 @@ export interface BrokerOptions extends BrokerStateOptions {
   readonly log?: LogOptions;
   /** Between two rounds of refreshing revocation lists, in milliseconds: an hour. */
   readonly refreshInterval?: number;
+  /** How long opening waits for the key service, in milliseconds: three seconds. The broker is not ready before. */
+  readonly startPatience?: number;
 }
 
 /** A running key broker. */
@@ -166,7 +169,7 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
       app.log.warn({ subject, failure: failureText(error) }, 'key service'),
     ...(options.keyService === undefined ? {} : { source: options.keyService }),
   });
-  await shelf.refresh();
+  await soon(shelf.refresh(), options.startPatience ?? 3000);
 
   const sessions = new ChallengeSessions(state.keys);
   const demands = {
@@ -298,13 +301,25 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
       return where;
     },
     async close() {
+      shelf.close();
       await maintenance.stop();
       await app.close();
-      await shelf.settled();
       await rules.close();
       await state.close();
     },
   };
+}
+
+/** Waits for work, and no longer than that; its failure is then told elsewhere. */
+async function soon(work: Promise<void>, patience: number): Promise<void> {
+  const late = new AbortController();
+  const timer = delay(patience, undefined, { signal: late.signal, ref: false }).catch(() => undefined);
+  try {
+    await Promise.race([work, timer]);
+  } finally {
+    late.abort();
+    work.catch(() => undefined);
+  }
 }
 
 /** Hosts that ask before a launch: at the root for the launch named `default`, below `/launches/NAME` for the others. */

@@ -1,5 +1,10 @@
-import { parseResourcePath, type ResourcePath, resourcePathText } from '@vouchsafe/protocol';
-import type { Secret } from '@vouchsafe/sev';
+import {
+  largestSealedSecret,
+  parseResourcePath,
+  type ResourcePath,
+  resourcePathText,
+} from '@vouchsafe/protocol';
+import { InvalidArgumentError, type Secret } from '@vouchsafe/sev';
 import { NotFoundError } from '../http/errors.js';
 import type { ResourceDescription } from '../secrets/resource-store.js';
 import { inTransaction } from '../state/database.js';
@@ -33,6 +38,11 @@ export async function putSecret(
 ): Promise<{ readonly version: number }> {
   const name = checkedName(path);
   const { content, notBefore, notAfter, releases, policy } = secret;
+  if (content.length > largestSealedSecret)
+    throw new InvalidArgumentError(
+      'secret',
+      `expected at most ${largestSealedSecret} bytes, found ${content.length}`,
+    );
   const version = await inTransaction(state.db, async (tx) => {
     const added = await state.resources.put(
       tx,

@@ -67,6 +67,8 @@ export interface EndorsementShelf {
   readonly complete: boolean;
   /** Resolves when nothing is being asked for. */
   settled(): Promise<void>;
+  /** From now on answers of the key service are dropped; what is being asked for is not waited for. */
+  close(): void;
 }
 
 const kinds: readonly VekKind[] = ['VCEK', 'VLEK'];
@@ -79,6 +81,12 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
   const underWay = new Map<string, Promise<unknown>>();
   let edition = 0;
   let failures = 0;
+  let closed = false;
+  let refreshing: Promise<void> | undefined;
+  let end: () => void = () => undefined;
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
   const subjects = roots.flatMap(({ line }) => kinds.map((kind) => ({ kind, line })));
   const nameOf = (kind: VekKind, line: ProductLine) => `${line} ${kind}`;
 
@@ -89,6 +97,7 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
     if (source === undefined || (kept !== undefined && !refresh)) return kept;
     try {
       const bytes = await source.endorsement(request, { refresh });
+      if (closed) return undefined;
       if (kept === undefined || !sameBytes(kept, bytes)) await repository.put(path, bytes, now());
       return bytes;
     } catch (error) {
@@ -104,6 +113,7 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
     const before = shelf.get(name);
     const chain = await obtain({ what: 'chain', kind, line }, false);
     const list = await obtain({ what: 'crl', kind, line }, true);
+    if (closed) return;
     const after = {
       certificates: chain === undefined ? [] : [chain],
       crls: list === undefined ? [] : [{ ...parseRevocationList(list), covers: kind }],
@@ -111,6 +121,19 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
     const same = before !== undefined && sameFiles(before, after);
     shelf.set(name, after);
     if (!same) edition += 1;
+  }
+
+  async function refreshAll(): Promise<void> {
+    failures = 0;
+    for (const { kind, line } of subjects) {
+      if (closed) return;
+      try {
+        await refreshOne(kind, line);
+      } catch (error) {
+        if (!(error instanceof VouchsafeError)) throw error;
+        onFailure(nameOf(kind, line), error);
+      }
+    }
   }
 
   function inBackground(name: string, work: () => Promise<unknown>): void {
@@ -139,16 +162,11 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
     get complete() {
       return failures === 0;
     },
-    async refresh() {
-      failures = 0;
-      for (const { kind, line } of subjects) {
-        try {
-          await refreshOne(kind, line);
-        } catch (error) {
-          if (!(error instanceof VouchsafeError)) throw error;
-          onFailure(nameOf(kind, line), error);
-        }
-      }
+    refresh() {
+      refreshing ??= refreshAll().finally(() => {
+        refreshing = undefined;
+      });
+      return Promise.race([refreshing, ended]);
     },
     freshness: () =>
       subjects.map(({ kind, line }) => ({
@@ -162,6 +180,10 @@ export function createEndorsementShelf(options: EndorsementShelfOptions): Endors
     },
     async settled() {
       await Promise.all(underWay.values());
+    },
+    close() {
+      closed = true;
+      end();
     },
   };
 }

@@ -7,7 +7,7 @@ import {
   teeKeyKinds,
   teeKeyThumbprint,
 } from '@vouchsafe/protocol';
-import { amdEndorsementRoots, fromHex, toHex } from '@vouchsafe/sev';
+import { amdEndorsementRoots, fromHex, toBase64, toHex } from '@vouchsafe/sev';
 import { decodeJwt } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { describeWithVectors, jsonVector } from '../../../sev/src/testing/vectors.js';
@@ -28,6 +28,7 @@ import {
   type TestBroker,
   type TestBrokerOptions,
 } from '../testing/broker.js';
+import { type HandMadeAnswer, handMadePolicy } from '../testing/compiled-policies.js';
 
 let silicon: Silicon;
 beforeAll(async () => {
@@ -426,6 +427,19 @@ describe('a request that is not one', () => {
     expect(['InvalidRequestPath', 'PluginNotFound']).toContain(variantOf(answer));
   });
 
+  it('asks for no headers alone: that would release what they are of', async () => {
+    const world = await releasing();
+    const guest = await makeGuest(silicon.endorser);
+    const { cookie } = await guest.attested(world.broker);
+    const answer = await inject(world.broker, {
+      method: 'HEAD',
+      url: `/kbs/v0/resource/${path}`,
+      headers: { cookie },
+    });
+    expect(answer.status).toBe(404);
+    expect(await entries(world, '&kind=release')).toEqual([]);
+  });
+
   it('asks what is there', async () => {
     const world = await makeBroker({ silicon });
     for (const [method, url] of [
@@ -612,6 +626,46 @@ describe('a secret is not released', () => {
   });
 });
 
+describe('a compiled policy', () => {
+  const put = (world: TestBroker, answer: HandMadeAnswer) =>
+    world.admin.put('/v1/policies/default', { policy: toBase64(handMadePolicy({ answer })) });
+
+  it('decides, and one that throws or loops denies', async () => {
+    const world = await releasing();
+    const guest = await makeGuest(silicon.endorser);
+    const { cookie } = await guest.attested(world.broker);
+    const ask = () => guest.get(world.broker, path, { cookie });
+    const ruleOf = async (answer: ErrorAnswer) =>
+      ((await explained(world, answer)).body['denials'] as { rule: string }[])[0]?.rule;
+    expect((await put(world, 'yes')).json).toMatchObject({
+      language: 'compiled-rego',
+    });
+    expect((await ask()).status).toBe(200);
+    await put(world, 'no');
+    expect((await ask()).status).toBe(403);
+    await put(world, 'traps');
+    expect(await ruleOf(await ask())).toBe('compiled-policy.failure');
+    await put(world, 'loops');
+    expect(await ruleOf(await ask())).toBe('compiled-policy.deadline');
+    expect(await entries(world, '&kind=release')).toHaveLength(1);
+  });
+});
+
+describe('a broker whose clock was set back', () => {
+  it('answers nobody, and says nothing of why to guests', async () => {
+    const world = await releasing();
+    const guest = await makeGuest(silicon.endorser);
+    const { cookie } = await guest.attested(world.broker);
+    world.clock.now -= 2 * minute;
+    const answer = await guest.get(world.broker, path, { cookie });
+    expect([answer.status, variantOf(answer)]).toEqual([503, 'StorageBackendInitialization']);
+    const administrative = await world.admin.get<{ checks: { id: string }[] }>('/v1/secrets');
+    expect([administrative.status, administrative.json.checks[0]?.id]).toEqual([503, 'broker.clock']);
+    world.clock.now += 2 * minute;
+    expect((await guest.get(world.broker, path, { cookie })).status).toBe(200);
+  });
+});
+
 describe('the key service', () => {
   it('is not asked while a guest waits', async () => {
     const world = await releasing();
@@ -654,6 +708,14 @@ describe('the key service', () => {
     const answer = await asks();
     expect(answer.status).toBe(403);
     expect((await explained(world, answer)).body['rule']).toBe('demand.revocation');
+  });
+
+  it('may be slow: the broker begins without it, is not ready, and ends without it', async () => {
+    const own = await makeSilicon();
+    const never = { endorsement: () => new Promise<Uint8Array>(() => undefined) };
+    const world = await makeBroker({ silicon: own, keyService: never, startPatience: 1 });
+    expect((await inject(world.broker, { method: 'GET', url: '/readyz' })).status).toBe(503);
+    await world.broker.close();
   });
 
   it('that never answered leaves a broker that is not ready, and refuses', async () => {

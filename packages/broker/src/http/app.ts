@@ -55,6 +55,8 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
     trustProxy: trustProxy.length === 0 ? false : [...trustProxy],
     routerOptions: { maxParamLength: 512 },
     return503OnClosing: true,
+    // Asking for the headers of a secret would release it.
+    exposeHeadRoutes: false,
     // Before any route: its message would repeat the path.
     frameworkErrors: (_error: unknown, _request: FastifyRequest, reply: FastifyReply) => {
       void reply.code(400).send(rcarErrorOf('InvalidRequestPath', 'the path is malformed'));

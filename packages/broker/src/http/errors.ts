@@ -8,6 +8,7 @@ import {
 } from '@vouchsafe/sev';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
+import { stateChecks } from '../state/checks.js';
 
 /** One party asks too often. */
 export class RateLimitedError extends VouchsafeError {
@@ -72,10 +73,18 @@ export function answerTo(error: unknown): Answer {
   return answer(status, body);
 }
 
+/** Whether the broker refused its own state or its clock: nobody who asks can do anything about it. */
+export function isStateRefusal(error: unknown): boolean {
+  return (
+    error instanceof RefusedError && error.appraisal.checks.some(({ id }) => Object.hasOwn(stateChecks, id))
+  );
+}
+
 /** The status of a failure: 500 for what was never meant to happen. */
 export function statusOf(error: unknown): number {
   if (error instanceof MalformedError || error instanceof InvalidArgumentError) return 400;
   if (error instanceof UnauthenticatedError) return 401;
+  if (isStateRefusal(error)) return 503;
   if (error instanceof ForbiddenError || error instanceof RefusedError) return 403;
   if (error instanceof NotFoundError) return 404;
   if (error instanceof ConflictError) return 409;

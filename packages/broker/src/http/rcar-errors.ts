@@ -9,7 +9,7 @@ import {
   SessionRefusedError,
 } from '../attestation/refused.js';
 import { TokenRefusedError } from '../token/refused.js';
-import { NotFoundError, nameOfStatus, RateLimitedError, statusOf } from './errors.js';
+import { isStateRefusal, NotFoundError, nameOfStatus, RateLimitedError, statusOf } from './errors.js';
 
 /** What a route is for: the same mistake has another name in each, as with Trustee. */
 export type RcarPurpose = 'attestation' | 'resource' | 'administration' | 'policy' | 'reference-values';
@@ -49,11 +49,13 @@ export function rcarAnswerTo(
     const { body } = answer(429, 'HTTPFailed', error.message);
     return { status: 429, headers: { 'retry-after': String(error.retryAfter) }, body };
   }
-  // The broker's own state was refused, or reference values of an administrator.
-  if (error instanceof RefusedError)
-    return purpose === 'administration' || purpose === 'reference-values'
-      ? answer(401, malformedVariants[purpose], withHint(error))
-      : answer(503, 'StorageBackendInitialization', 'the broker cannot answer now; its operator has to look');
+  if (isStateRefusal(error))
+    return answer(
+      503,
+      'StorageBackendInitialization',
+      'the broker cannot answer now; its operator has to look',
+    );
+  if (error instanceof RefusedError) return answer(401, malformedVariants[purpose], withHint(error));
   if (error instanceof NotFoundError)
     return answer(401, purpose === 'reference-values' ? 'RvpsError' : 'PluginInternalError', withHint(error));
   const status = statusOf(error);

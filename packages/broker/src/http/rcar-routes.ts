@@ -1,7 +1,7 @@
 import { largestRcarRequest, parseResourcePath, rcarCookie, rcarErrorOf } from '@vouchsafe/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { GuestCredentials, GuestService } from '../attestation/guest-service.js';
-import { SessionRefusedError } from '../attestation/refused.js';
+import { EvidenceRefusedError, ReleaseDeniedError, SessionRefusedError } from '../attestation/refused.js';
 import { failureText } from './app.js';
 import { bearerOf } from './bearer.js';
 import { textOf } from './body.js';
@@ -29,6 +29,8 @@ export async function rcarScope(
       scope.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
       scope.setErrorHandler(async (error, request, reply) => {
         const { status, headers, body } = rcarAnswerTo(error, request.routeOptions.config.rcar ?? 'resource');
+        if (error instanceof ReleaseDeniedError || error instanceof EvidenceRefusedError)
+          request.log.info({ reference: error.reference }, error.code);
         if (status >= 500) request.log.error({ failure: failureText(error) }, 'failed');
         return reply.code(status).headers(headers).send(body);
       });

@@ -236,6 +236,19 @@ describe('a launch gets no secret', () => {
   });
 });
 
+describe('secrets that fit no packet together', () => {
+  it('are not counted as released', async () => {
+    const world = await expecting({}, permitAll);
+    await world.admin.put('/v1/secrets/large/one/a', { content: base64('x'.repeat(17_000)), releases: 1 });
+    await world.admin.put('/v1/launches/default', kind({ secrets: [{ guid, resource: 'large/one/a' }] }));
+    const bundle = await openSession(world.broker);
+    const answer = await report(world.broker, bundle, (await measured(bundle)).evidence);
+    expect([answer.status, failedIn(answer)]).toEqual([403, ['release.decision']]);
+    const { json } = await world.admin.get<{ versions: { released: number }[] }>('/v1/secrets/large/one/a');
+    expect(json.versions[0]?.released).toBe(0);
+  });
+});
+
 describe('an owner', () => {
   it('expects nothing that a careful one would not', async () => {
     const world = await expecting();

@@ -9,7 +9,8 @@ import type { Json } from '../record/entry.js';
 import { inTransaction } from '../state/database.js';
 import type { BrokerState } from '../state/open.js';
 import { databaseSessionStore } from './database-sessions.js';
-import { type LaunchKind, ownerOptionsOf, parseLaunchKind } from './launch-kind.js';
+import { launchDigestsOf, referenceValuesAt } from '../reference-values/in-force.js';
+import { type KnownDigest, type LaunchKind, ownerOptionsOf, parseLaunchKind } from './launch-kind.js';
 import { launchRelease, launchSessionName, recordMeasurement } from './launch-release.js';
 import { createGuestOwner, type GuestOwner } from './owner.js';
 import type { SessionStore } from './sessions.js';
@@ -61,10 +62,12 @@ export function brokerOwners(options: BrokerOwnersOptions): BrokerOwners {
     async ownerOf(launch) {
       const stored = await policies.find(state.db.query, launch, 'launch');
       if (stored === undefined) throw new NotFoundError(`launch ${launch}`);
-      const version = `${stored.id} ${stored.version}`;
+      const kind = parseLaunchKind(stored.content);
+      const referenced = await referencedDigests(options, kind);
+      const version = [stored.id, stored.version, ...referenced.map(({ digest }) => digest)].join(' ');
       const known = owners.get(launch);
       if (known?.version === version) return known.owner;
-      const owner = await makeOwner(options, sessions, launch, parseLaunchKind(stored.content));
+      const owner = await makeOwner(options, sessions, launch, kind, referenced);
       owners.set(launch, { version, owner });
       return owner;
     },
@@ -75,14 +78,28 @@ export function brokerOwners(options: BrokerOwnersOptions): BrokerOwners {
   };
 }
 
+/** What the documents that the kind names list now; they change, and their periods end, without the kind's doing. */
+async function referencedDigests(
+  { state, rules }: BrokerOwnersOptions,
+  { references }: LaunchKind,
+): Promise<KnownDigest[]> {
+  if (references.length === 0) return [];
+  const now = state.clock.now();
+  const known = await rules.use(state.db.query, now, async ({ documents }) =>
+    launchDigestsOf(referenceValuesAt(documents, now), references),
+  );
+  return known.map(({ value, label = 'reference value' }) => ({ name: label, digest: value }));
+}
+
 async function makeOwner(
   options: BrokerOwnersOptions,
   sessions: SessionStore,
   launch: string,
   kind: LaunchKind,
+  referenced: readonly KnownDigest[] = [],
 ): Promise<GuestOwner> {
   const { state, rules, demands, roots, keyService, random } = options;
-  const ownOptions = ownerOptionsOf(kind);
+  const ownOptions = ownerOptionsOf(kind, referenced);
   const digests = 'digests' in ownOptions.images ? ownOptions.images.digests : [];
   const owner = await createGuestOwner({
     ...ownOptions,

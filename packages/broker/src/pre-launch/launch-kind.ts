@@ -34,8 +34,10 @@ export const launchKindSchema = z.strictObject({
         digest: z.string().regex(/^[0-9a-f]{64}$/),
       }),
     )
-    .min(1)
-    .max(10_000),
+    .max(10_000)
+    .default([]),
+  /** Documents of reference values, as issuer/name, whose launch digests are expected as well while they are in force. */
+  references: z.array(z.string().min(1).max(300)).max(64).default([]),
   /** Numbers of vCPUs, and CPUID 1 EAX of CPU models, that digests were computed for: SEV-ES measures them. */
   vcpus: z.array(word).max(1024).default([]),
   vcpuSignatures: z.array(word).max(1024).default([]),
@@ -57,7 +59,8 @@ export const launchKindSchema = z.strictObject({
   allowDebug: z.literal(true).optional(),
   allowKeySharing: z.literal(true).optional(),
   allowMigrationToAnyone: z.literal(true).optional(),
-});
+})
+  .refine(({ digests, references }) => digests.length + references.length > 0, 'expects no digests');
 export type LaunchKind = z.output<typeof launchKindSchema>;
 
 /** Reads what {@link launchKindSchema} describes. @throws MalformedError, InvalidArgumentError naming the member */
@@ -68,15 +71,18 @@ export function parseLaunchKind(content: Uint8Array): LaunchKind {
   throw new InvalidArgumentError(`launch.${issue?.path.join('.')}`, issue?.message ?? 'not as expected');
 }
 
-/** The options of a guest owner for this kind of launch, but for what is the same for all. */
+export type KnownDigest = LaunchKind['digests'][number];
+
+/** The options of a guest owner for this kind of launch, with the digests that reference values add, but for what is the same for all. */
 export function ownerOptionsOf(
   kind: LaunchKind,
+  referenced: readonly KnownDigest[] = [],
 ): Omit<GuestOwnerOptions, 'roots' | 'secrets' | 'random' | 'now'> {
   const { owner, minimumApi, expectedBuilds } = kind;
   return {
     policy: kind.policy,
     images: {
-      digests: kind.digests.map(({ name, digest }) => ({ name, digest: fromHex(digest) })),
+      digests: [...kind.digests, ...referenced].map(({ name, digest }) => ({ name, digest: fromHex(digest) })),
       vcpus: kind.vcpus,
       vcpuSignatures: kind.vcpuSignatures,
     },

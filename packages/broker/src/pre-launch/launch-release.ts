@@ -5,6 +5,7 @@ import {
   type Check,
   constantTimeEqual,
   type ExpectedLaunchDigest,
+  InvalidArgumentError,
   measureLaunch,
   parseGuestPolicy,
   parseLaunchMeasurement,
@@ -24,7 +25,7 @@ import { findResource } from '../secrets/release.js';
 import { inTransaction, type Transaction } from '../state/database.js';
 import type { BrokerState } from '../state/open.js';
 import type { LaunchKind } from './launch-kind.js';
-import type { LaunchSecret } from './launch-secrets.js';
+import { type LaunchSecret, secretTable } from './launch-secrets.js';
 import type { AcceptedLaunch, LaunchSecretSource } from './owner.js';
 import type { PendingSession } from './sessions.js';
 
@@ -111,6 +112,7 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
         opened.push(outcome.secret);
         released.push({ guid, data: outcome.secret });
       }
+      requireFit(released);
       return released;
     } catch (error) {
       for (const secret of opened) secret.zero();
@@ -171,6 +173,23 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
       subject: resource,
       body: { session, launch: options.launch, allowed: false, rule, denials: denials as unknown as Json },
     });
+  }
+}
+
+/** What does not fit a packet is found before it counts as released. */
+function requireFit(secrets: readonly LaunchSecret[]): void {
+  try {
+    secretTable(secrets).zero();
+  } catch (error) {
+    if (!(error instanceof InvalidArgumentError)) throw error;
+    const denial = {
+      rule: 'launch.packet',
+      claim: 'secrets',
+      expected: 'secrets that fit one packet together',
+      found: error.message,
+      hint: 'give the launch fewer secrets, or shorter ones',
+    };
+    throw new Denied('secrets', denial.rule, [denial]);
   }
 }
 
