@@ -39,6 +39,7 @@ export async function setLaunch(
         version,
         policy: launch.policy,
         digests: launch.digests.map(({ digest }) => digest),
+        ...(launch.references.length === 0 ? {} : { references: launch.references }),
         secrets: launch.secrets.map(({ resource: path }) => path),
       },
     });

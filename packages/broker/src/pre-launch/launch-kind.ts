@@ -23,43 +23,44 @@ const readsAs = (read: (text: string) => unknown, message: string) =>
  * One kind of launch that an owner expects, for SEV or SEV-ES by its policy: the digests it may have, and the secrets that
  * it gets if the release policies say so. Digests are computed where the images are.
  */
-export const launchKindSchema = z.strictObject({
-  /** Guest policy of every launch of this kind. */
-  policy: word,
-  digests: z
-    .array(
-      z.strictObject({
-        name: z.string().min(1).max(200),
-        /** Launch digest, 32 bytes, lower-case hexadecimal. */
-        digest: z.string().regex(/^[0-9a-f]{64}$/),
-      }),
-    )
-    .max(10_000)
-    .default([]),
-  /** Documents of reference values, as issuer/name, whose launch digests are expected as well while they are in force. */
-  references: z.array(z.string().min(1).max(300)).max(64).default([]),
-  /** Numbers of vCPUs, and CPUID 1 EAX of CPU models, that digests were computed for: SEV-ES measures them. */
-  vcpus: z.array(word).max(1024).default([]),
-  vcpuSignatures: z.array(word).max(1024).default([]),
-  /** Under which GUID the guest finds which secret. */
-  secrets: z
-    .array(
-      z.strictObject({
-        guid: readsAs(guidToBytes, 'expected a GUID'),
-        resource: readsAs(parseResourcePath, 'expected repository/type/tag'),
-      }),
-    )
-    .min(1)
-    .max(64),
-  /** Certificate of the one platform owner (OCA, 0x824 bytes, base64) whose machines are welcome. */
-  owner: readsAs((text) => fromBase64(text), 'expected base64').optional(),
-  minimumApi: z.strictObject({ major: byte, minor: byte }).optional(),
-  expectedBuilds: z.array(byte).min(1).max(256).optional(),
-  allowApiBelow017: z.literal(true).optional(),
-  allowDebug: z.literal(true).optional(),
-  allowKeySharing: z.literal(true).optional(),
-  allowMigrationToAnyone: z.literal(true).optional(),
-})
+export const launchKindSchema = z
+  .strictObject({
+    /** Guest policy of every launch of this kind. */
+    policy: word,
+    digests: z
+      .array(
+        z.strictObject({
+          name: z.string().min(1).max(200),
+          /** Launch digest, 32 bytes, lower-case hexadecimal. */
+          digest: z.string().regex(/^[0-9a-f]{64}$/),
+        }),
+      )
+      .max(10_000)
+      .default([]),
+    /** Documents of reference values, as issuer/name, whose launch digests are expected as well while they are in force. */
+    references: z.array(z.string().min(1).max(300)).max(64).default([]),
+    /** Numbers of vCPUs, and CPUID 1 EAX of CPU models, that digests were computed for: SEV-ES measures them. */
+    vcpus: z.array(word).max(1024).default([]),
+    vcpuSignatures: z.array(word).max(1024).default([]),
+    /** Under which GUID the guest finds which secret. */
+    secrets: z
+      .array(
+        z.strictObject({
+          guid: readsAs(guidToBytes, 'expected a GUID'),
+          resource: readsAs(parseResourcePath, 'expected repository/type/tag'),
+        }),
+      )
+      .min(1)
+      .max(64),
+    /** Certificate of the one platform owner (OCA, 0x824 bytes, base64) whose machines are welcome. */
+    owner: readsAs((text) => fromBase64(text), 'expected base64').optional(),
+    minimumApi: z.strictObject({ major: byte, minor: byte }).optional(),
+    expectedBuilds: z.array(byte).min(1).max(256).optional(),
+    allowApiBelow017: z.literal(true).optional(),
+    allowDebug: z.literal(true).optional(),
+    allowKeySharing: z.literal(true).optional(),
+    allowMigrationToAnyone: z.literal(true).optional(),
+  })
   .refine(({ digests, references }) => digests.length + references.length > 0, 'expects no digests');
 export type LaunchKind = z.output<typeof launchKindSchema>;
 
@@ -82,7 +83,10 @@ export function ownerOptionsOf(
   return {
     policy: kind.policy,
     images: {
-      digests: [...kind.digests, ...referenced].map(({ name, digest }) => ({ name, digest: fromHex(digest) })),
+      digests: [...kind.digests, ...referenced].map(({ name, digest }) => ({
+        name,
+        digest: fromHex(digest),
+      })),
       vcpus: kind.vcpus,
       vcpuSignatures: kind.vcpuSignatures,
     },

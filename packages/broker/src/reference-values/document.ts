@@ -46,6 +46,11 @@ export interface ReferenceDocument {
   readonly notAfter: string;
   /** Launch digests, 48 bytes. */
   readonly measurements?: readonly DigestReference[] | undefined;
+  /**
+   * Launch digests of SEV and SEV-ES, 32 bytes. They stand for themselves: kinds of launch that name this document expect
+   * them, and guests of SEV-SNP are not compared with them.
+   */
+  readonly launchDigests?: readonly DigestReference[] | undefined;
   /** SHA-384 of ID keys, 48 bytes. */
   readonly idKeyDigests?: readonly DigestReference[] | undefined;
   /** SHA-384 of author keys, 48 bytes. */
@@ -90,6 +95,7 @@ const documentSchema = z.strictObject({
   notBefore: moment,
   notAfter: moment,
   measurements: digests(48),
+  launchDigests: digests(32),
   idKeyDigests: digests(48),
   authorKeyDigests: digests(48),
   hostData: digests(32),
@@ -141,7 +147,7 @@ function requirePeriods(document: ReferenceDocument): void {
       throw new InvalidArgumentError(`reference values.${path}`, `its period ${fault}`);
   };
   within('notAfter', document);
-  for (const kind of [...digestKinds, 'tcbFloors'] as const) {
+  for (const kind of [...digestKinds, 'launchDigests', 'tcbFloors'] as const) {
     for (const [i, each] of (document[kind] ?? []).entries()) within(`${kind}.${i}`, each);
   }
 }

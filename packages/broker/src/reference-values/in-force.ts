@@ -1,4 +1,4 @@
-import type { ReferenceDocument, ReferencePeriod } from './document.js';
+import type { DigestReference, ReferenceDocument, ReferencePeriod } from './document.js';
 
 /**
  * `in-force`: the newest version that has begun, within its period. `future`: not begun. `ended`: the newest that has
@@ -46,6 +46,17 @@ export function holdsAt({ notBefore, notAfter }: ReferencePeriod, at: number): b
     (notBefore === undefined || Date.parse(notBefore) <= at) &&
     (notAfter === undefined || at <= Date.parse(notAfter))
   );
+}
+
+/** The launch digests of SEV and SEV-ES that documents of these names list and that hold now. */
+export function launchDigestsOf(
+  { sets, at }: ReferenceValues,
+  names: readonly string[],
+): readonly DigestReference[] {
+  return sets
+    .filter(({ standing, document }) => standing === 'in-force' && names.includes(referenceName(document)))
+    .flatMap(({ document }) => document.launchDigests ?? [])
+    .filter((each) => holdsAt(each, at));
 }
 
 /** The value that a name stands for in documents in force; undefined when there is none. */
