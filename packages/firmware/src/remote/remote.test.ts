@@ -199,6 +199,16 @@ describe('machine, host and guest over sockets', () => {
     );
   });
 
+  it('goes away although a guest is in the middle of something', async () => {
+    const guest = await attach(async (view) => {
+      await view.out(1, 1);
+    });
+    const { control } = await runningGuest('sev', new Uint8Array(16));
+    expect(await host.enter(control)).toMatchObject({ reason: 'ioio' });
+    await server.close();
+    await guest.ended;
+  });
+
   it('ends the guest’s process when the machine goes away', async () => {
     const guest = await attach(async () => undefined);
     await server.close();

@@ -12,7 +12,9 @@ const largestBody = 256 * 1024 * 1024;
 
 /** An HTTP server for one unix socket that answers failures in the form that `socket-client.ts` reads. */
 export function createSocketServer(): FastifyInstance {
-  const app = fastify({ bodyLimit: largestBody, forceCloseConnections: true });
+  const app = fastify({ bodyLimit: largestBody });
+  // Not forceCloseConnections, which knows of servers alone that fastify itself had listen.
+  app.addHook('preClose', async () => app.server.closeAllConnections());
   app.addContentTypeParser('application/octet-stream', { parseAs: 'buffer' }, (_request, body, done) =>
     done(null, body),
   );
