@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import type { Context, Result } from '../frame/command.js';
 import { screenOn } from '../frame/screen.js';
 
-export const scenarios = ['sev', 'sev-es', 'attacks', 'all'] as const;
+export const scenarios = ['sev', 'sev-es', 'snp', 'attacks', 'all'] as const;
 export type Scenario = (typeof scenarios)[number];
 
-/** Runs a scenario, or without one the two launches, and says what to try next. */
+/** Runs a scenario, or without one all launches, and says what to try next. */
 export async function runDemo(scenario: Scenario | undefined, context: Context): Promise<Result> {
   const parts = partsOf(scenario);
   const screen = context.json ? undefined : screenOn(context.io.stdout, context.io.env);
@@ -43,11 +43,14 @@ export async function runDemo(scenario: Scenario | undefined, context: Context):
 
   async function play(part: Exclude<Scenario, 'all'>, given: Context): Promise<Result> {
     if (part === 'attacks') return (await import('./tell-attacks.js')).tellAttacks(given, screen);
-    return (await import('./tell-launch.js')).tellLaunch(part, authority, given, screen);
+    const telling = { authority, context: given, screen };
+    if (part === 'snp') return (await import('./snp/tell-snp.js')).tellSnp(telling);
+    return (await import('./tell-launch.js')).tellLaunch(part, telling);
   }
 }
 
 function partsOf(scenario: Scenario | undefined): readonly Exclude<Scenario, 'all'>[] {
-  if (scenario === undefined) return ['sev', 'sev-es'];
-  return scenario === 'all' ? ['sev', 'sev-es', 'attacks'] : [scenario];
+  const launches = ['sev', 'sev-es', 'snp'] as const;
+  if (scenario === undefined) return launches;
+  return scenario === 'all' ? [...launches, 'attacks'] : [scenario];
 }

@@ -3,50 +3,29 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildGuestPolicy } from '@vouchsafe/sev';
 import { prepareBootFiles } from './boot-files.js';
-import type { NarrationEvent, SightEvent } from './narration.js';
+import type { NarrationEvent } from './narration.js';
 import type { GuestSettings } from './roles/guest.js';
 import type { HostResult, HostSettings } from './roles/host.js';
 import type { KeyServiceReady, KeyServiceSettings } from './roles/key-service.js';
 import type { OwnerSettings } from './roles/owner.js';
 import type { ProcessorReady, ProcessorSettings } from './roles/processor.js';
 import { openStage } from './stage.js';
-
-/** One launch from a platform's keys to an unlocked disk, with every role in a process of its own. */
-export interface LaunchStory {
-  readonly accepted: boolean;
-  readonly events: readonly NarrationEvent[];
-  readonly console: readonly string[];
-  readonly bootFiles: string;
-}
-
-export interface LaunchDemoOptions {
-  readonly mode: 'sev' | 'sev-es';
-  /** Folder of the development authority; demos that share it make its keys, which takes seconds, once. */
-  readonly authority: string;
-  readonly tell: (event: NarrationEvent) => void;
-  readonly progress: (what: string) => void;
-  /** Ends the demo early, with all its processes. */
-  readonly signal?: AbortSignal | undefined;
-}
+import type { Play, Story } from './tell-story.js';
 
 const machine = { vcpus: 1, vcpuType: 'EPYC-Milan' } as const;
 
-export async function launchDemo({
-  mode,
-  authority,
-  tell,
-  progress,
-  signal,
-}: LaunchDemoOptions): Promise<LaunchStory> {
+/** One launch from a platform's keys to an unlocked disk, with every role in a process of its own. */
+export async function launchDemo(
+  mode: 'sev' | 'sev-es',
+  { authority, tell, progress, signal }: Play,
+): Promise<Story> {
   const folder = await mkdtemp(join(tmpdir(), 'vouchsafe-demo-'));
   const inFolder = (name: string) => join(folder, name);
   const events: NarrationEvent[] = [];
   const stage = openStage((event) => {
     events.push(event);
     tell(event);
-  });
-  const abort = () => void stage.close();
-  signal?.addEventListener('abort', abort, { once: true });
+  }, signal);
 
   try {
     const files = await prepareBootFiles(folder);
@@ -62,6 +41,7 @@ export async function launchDemo({
     const keyService = await stage.start<KeyServiceReady>('key service', {
       folder: authority,
       chip: processor.ready,
+      endorses: 'CEK',
     } satisfies KeyServiceSettings);
 
     progress('preparing the owner’s disk');
@@ -95,7 +75,6 @@ export async function launchDemo({
     );
     return { accepted: accepted && unlocked, events, console, bootFiles: files.source };
   } finally {
-    signal?.removeEventListener('abort', abort);
     await stage.close();
     await rm(folder, { recursive: true, force: true });
   }
@@ -111,18 +90,4 @@ export function policyOf(mode: 'sev' | 'sev-es'): number {
     apiMajor: 0,
     apiMinor: 17,
   });
-}
-
-/** What the host saw against what the guest got, a row for each subject. */
-export function sightTable(
-  events: readonly NarrationEvent[],
-): [subject: string, host: string, guest: string][] {
-  const sights = events.filter((event): event is SightEvent => event.kind === 'sight');
-  const of = (subject: string, seenBy: 'host' | 'guest') =>
-    sights.find((each) => each.subject === subject && each.seenBy === seenBy)?.sight ?? '–';
-  return [...new Set(sights.map(({ subject }) => subject))].map((subject) => [
-    subject,
-    of(subject, 'host'),
-    of(subject, 'guest'),
-  ]);
 }

@@ -1,4 +1,4 @@
-import { digest, toHex } from '@vouchsafe/sev';
+import { type Appraisal, digest, toHex, verdict } from '@vouchsafe/sev';
 
 /** What a demo tells of itself: each message that crosses from one role to another, and what came of it. */
 
@@ -64,4 +64,14 @@ export function narrator(tell: Tell): Narrator {
     step: (at, what, outcome = 'done') => tell({ kind: 'step', at, what, outcome }),
     sight: (subject, seenBy, sight) => tell({ kind: 'sight', subject, seenBy, sight }),
   };
+}
+
+/** Tells what the owner makes of evidence: how many checks passed, or which did not, and under which root. */
+export function tellVerdict(narrate: Narrator, what: string, appraisal: Appraisal): Promise<void> {
+  const { accepted, failed } = verdict(appraisal);
+  const passed = appraisal.checks.filter(({ status }) => status === 'pass').length;
+  const because = accepted ? `${passed} checks passed` : failed.map(({ id }) => id).join(', ');
+  const root = appraisal.root === undefined ? '' : `; root: ${appraisal.root.name}`;
+  const outcome = accepted ? 'accepted' : 'refused';
+  return narrate.step('owner', `${what} ${outcome}: ${because}${root}`, outcome);
 }

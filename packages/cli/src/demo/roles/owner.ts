@@ -1,4 +1,4 @@
-import { open, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import {
   createGuestOwner,
   describeExpectedLaunches,
@@ -6,19 +6,11 @@ import {
   type GuestOwner,
   serveGuestOwner,
 } from '@vouchsafe/broker';
-import { formatDemoLuks, hasCryptsetup, sealStandInVolume } from '@vouchsafe/guest';
 import { createKdsClient, type KdsClient } from '@vouchsafe/kds';
-import {
-  type Appraisal,
-  concat,
-  developmentPlatformRoot,
-  Secret,
-  systemRandom,
-  toHex,
-  verdict,
-} from '@vouchsafe/sev';
+import { concat, developmentPlatformRoot, systemRandom } from '@vouchsafe/sev';
 import type { BootFiles } from '../boot-files.js';
-import type { Narrator } from '../narration.js';
+import { drawDiskKey, makeDisk } from '../disk.js';
+import { type Narrator, tellVerdict } from '../narration.js';
 import { playRole } from '../role-process.js';
 
 /** The guest owner: has a disk and its key, and gives the key to nobody but the machine that it expects. */
@@ -42,7 +34,7 @@ export interface OwnerReady {
 }
 
 playRole<OwnerSettings>(async ({ settings, narrate, ready }) => {
-  const key = Secret.take(new TextEncoder().encode(toHex(systemRandom(32))));
+  const key = drawDiskKey();
   const disk = await makeDisk(settings.volume, key);
   await narrate.step('owner', `made ${disk}; its key has 64 characters, and only the owner knows it`);
 
@@ -72,22 +64,6 @@ playRole<OwnerSettings>(async ({ settings, narrate, ready }) => {
   ready({ disk } satisfies OwnerReady);
 });
 
-async function makeDisk(path: string, key: Secret): Promise<string> {
-  if (await hasCryptsetup()) {
-    const file = await open(path, 'wx', 0o600);
-    await file.truncate(32 * 1024 * 1024);
-    await file.close();
-    await formatDemoLuks({ volume: path, key });
-    return 'a LUKS2 volume of 32 MiB with cryptsetup';
-  }
-  const content = new TextEncoder().encode('The demo’s disk says hello.\n');
-  await writeFile(path, sealStandInVolume({ content, key, random: systemRandom }), {
-    mode: 0o600,
-    flag: 'wx',
-  });
-  return 'a stand-in for a disk (cryptsetup is not installed)';
-}
-
 /** Case A: the owner asks the key service itself. */
 function narratedKeyService(client: KdsClient, narrate: Narrator): Pick<KdsClient, 'cek' | 'issuerOf'> {
   return {
@@ -106,22 +82,11 @@ function narratedKeyService(client: KdsClient, narrate: Narrator): Pick<KdsClien
 }
 
 function narratedOwner(owner: GuestOwner, narrate: Narrator): GuestOwner {
-  const judged = (what: string, appraisal: Appraisal) => {
-    const { accepted, failed } = verdict(appraisal);
-    const passed = appraisal.checks.filter(({ status }) => status === 'pass').length;
-    const because = accepted ? `${passed} checks passed` : failed.map(({ id }) => id).join(', ');
-    const root = appraisal.root === undefined ? '' : `; root: ${appraisal.root.name}`;
-    return narrate.step(
-      'owner',
-      `${what} ${accepted ? 'accepted' : 'refused'}: ${because}${root}`,
-      accepted ? 'accepted' : 'refused',
-    );
-  };
   return {
     ...owner,
     async openSession(request) {
       const answer = await owner.openSession(request);
-      await judged('platform', answer.appraisal);
+      await tellVerdict(narrate, 'platform', answer.appraisal);
       if (answer.bundle !== undefined) {
         const { godhCertificate, session } = answer.bundle;
         const content = concat(godhCertificate, session);
@@ -137,7 +102,7 @@ function narratedOwner(owner: GuestOwner, narrate: Narrator): GuestOwner {
     },
     async appraiseMeasurement(evidence) {
       const answer = await owner.appraiseMeasurement(evidence);
-      await judged('measurement', answer.appraisal);
+      await tellVerdict(narrate, 'measurement', answer.appraisal);
       if (answer.delivery !== undefined) {
         const { header, payload } = answer.delivery;
         await narrate.message(
