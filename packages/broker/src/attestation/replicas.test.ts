@@ -84,4 +84,49 @@ onEveryEngine('two replicas of a broker', (newDatabase) => {
     const { json } = await inject<{ keys: unknown[] }>(two, { method: 'GET', url: '/.well-known/jwks.json' });
     expect(json.keys).toHaveLength(1);
   });
+
+  it('agree on a release after one of them ended between any two statements of it', async () => {
+    const world = await pair();
+    const points: string[] = [];
+    let failAt = Number.POSITIVE_INFINITY;
+    const victim = await world.open({
+      replica: 'victim',
+      faultPoint(name) {
+        points.push(name);
+        if (points.length === failAt) throw new Error('killed');
+      },
+    });
+    const guest = await makeGuest(silicon.endorser);
+    const { cookie } = await guest.attested(world.broker);
+    const other = await makeGuest(silicon.endorser);
+    const second = await other.attested(world.broker);
+    const ask = async (path: string) => {
+      points.length = 0;
+      return guest.get(victim, path, { cookie });
+    };
+    await storeSecret(world, 'repo/type/whole', 'whole', { releases: 1 });
+    expect((await ask('repo/type/whole')).status).toBe(200);
+    const whole = points.length;
+    expect(whole).toBeGreaterThan(8);
+
+    for (let at = 1; at <= whole; at++) {
+      const path = `repo/type/at-${at}`;
+      await storeSecret(world, path, path, { releases: 1 });
+      failAt = at;
+      expect((await ask(path)).status, points.at(-1)).toBe(500);
+      failAt = Number.POSITIVE_INFINITY;
+      const { json } = await world.admin.get<{ versions: { released: number }[] }>(`/v1/secrets/${path}`);
+      const { json: entries } = await world.admin.get<unknown[]>(
+        `/v1/audit/entries?kind=release&subject=${path}`,
+      );
+      const released = json.versions[0]?.released;
+      expect([released, entries.length], points.at(-1)).toEqual([released, released]);
+      expect(released).toBe(at === whole ? 1 : 0);
+      // The guest gets it from whoever is left, and nobody else does.
+      expect(await guest.open(await guest.get(world.broker, path, { cookie }))).toBe(path);
+      expect((await other.get(world.broker, path, second)).status).toBe(403);
+    }
+    const { json } = await world.admin.get<{ accepted: boolean }>('/v1/audit/verify');
+    expect(json.accepted).toBe(true);
+  });
 });
