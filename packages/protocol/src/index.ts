@@ -8,6 +8,8 @@ export * from './boot-device.js';
 export * from './images/encrypted-layer.js';
 export * from './images/layer-options.js';
 export * from './images/manifest.js';
+export * from './init-data/containers.js';
+export * from './init-data/write.js';
 export * from './jose/base64url.js';
 export * from './jose/flattened-jwe.js';
 export * from './jose/tee-key.js';

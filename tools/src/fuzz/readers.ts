@@ -5,6 +5,7 @@ import { agentReaders } from './agent-readers.js';
 import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
 import { guestMessageReaders } from './guest-message-readers.js';
 import { imageReaders } from './image-readers.js';
+import { initDataReaders } from './init-data-readers.js';
 import { keyProviderReaders } from './key-provider-readers.js';
 import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
@@ -224,6 +225,7 @@ export function parserReaders(): Parser[] {
       protocol.parseSnpEvidence(protocol.parseStrictJson('evidence', text)),
     ),
     ofText('parseInitData', [initDataSeed], protocol.parseInitData),
+    ...initDataReaders(),
     ofText('parseResourcePath', ['default/key/disk-1.bin'], protocol.parseResourcePath),
     ofText('parseResourceAddress', ['kbs:///default/key/disk-1.bin'], protocol.parseResourceAddress),
     ...agentReaders(),
