@@ -150,17 +150,21 @@ function jsonOf(text: string): unknown {
   }
 }
 
-async function targetOf({ broker, data }: ClientInput, io: Io) {
+/**
+ * Where a service is that an administrator's token may be sent to.
+ * @throws InvalidArgumentError naming `argument`
+ */
+export async function targetOf({ broker, data }: ClientInput, io: Io, argument = '--broker') {
   const shown = broker ?? io.env['VOUCHSAFE_BROKER'] ?? (await runningAddress(data));
   if (shown.startsWith('unix:'))
     return { shown, secure: false, prefix: '', options: { socketPath: shown.slice(5) } };
   const url = URL.canParse(shown) ? new URL(shown) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username !== '')
-    throw new InvalidArgumentError('--broker', 'expected http://HOST:PORT, https://… or unix:PATH');
+    throw new InvalidArgumentError(argument, 'expected http://HOST:PORT, https://… or unix:PATH');
   const secure = url.protocol === 'https:';
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
   if (!secure && !['localhost', '::1'].includes(host) && !host.startsWith('127.'))
-    throw new InvalidArgumentError('--broker', `a token would be sent to ${host} in the clear`, {
+    throw new InvalidArgumentError(argument, `a token would be sent to ${host} in the clear`, {
       hint: 'use https://',
     });
   const port = url.port === '' ? (secure ? 443 : 80) : Number(url.port);
