@@ -9,16 +9,19 @@ import { rpcFailureOf } from './rpc-failure.js';
  */
 export function grpcServer(methods: readonly ServedMethod[], admit: Doorkeeper): AgentServer {
   const open = serverOf(methods);
-  const refusing: Server[] = [];
+  const refusing = new Set<Server>();
   const injector = open.createConnectionInjector(ServerCredentials.createInsecure());
-  const server = createServer({ pauseOnConnect: true }, (socket) => {
+  const server = createServer((socket) => {
     socket.on('error', () => undefined);
     admit(socket).then(
       () => injector.injectConnection(socket),
       (reason: unknown) => {
         const closed = serverOf(methods.map((method) => ({ ...method, call: () => Promise.reject(reason) })));
-        refusing.push(closed);
-        socket.once('close', () => closed.forceShutdown());
+        refusing.add(closed);
+        socket.once('close', () => {
+          refusing.delete(closed);
+          closed.forceShutdown();
+        });
         closed.createConnectionInjector(ServerCredentials.createInsecure()).injectConnection(socket);
       },
     );
