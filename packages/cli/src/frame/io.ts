@@ -18,7 +18,7 @@ export interface Io {
   stopSignal(): AbortSignal;
 }
 
-/** The process's own streams; SIGINT and SIGTERM ask a server to stop. */
+/** The process's own streams; SIGINT, SIGTERM, and the end of a process that started it with a channel ask a server to stop. */
 export function processIo(): Io {
   let stop: AbortController | undefined;
   return {
@@ -32,6 +32,10 @@ export function processIo(): Io {
         const controller = new AbortController();
         stop = controller;
         for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => controller.abort());
+        if (process.connected === false) controller.abort();
+        process.once('disconnect', () => controller.abort());
+        // Who listens for its end would stay for it.
+        process.channel?.unref();
       }
       return stop.signal;
     },
