@@ -51,6 +51,7 @@ describe('the import table', () => {
     ['in a type', (name: string) => `export type X = import('${name}').X;`],
     ['required', (name: string) => `import x = require('${name}');\nexport { x };`],
     ['resolved', (name: string) => `export const x = import.meta.resolve('${name}');`],
+    ['resolved by require', (name: string) => `export const x = require.resolve('${name}');`],
   ])('refuses that host reaches the broker or the guest side: %s import', (_kind, source) => {
     for (const name of [
       '@vouchsafe/broker',

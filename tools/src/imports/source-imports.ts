@@ -12,7 +12,7 @@ export interface SourceImport {
 
 /**
  * Every import of a TypeScript source: static, type-only, `export … from`, dynamic `import()`, `import('…')` in types,
- * `import x = require()`, `require()`, `import.meta.resolve()`, and `/// <reference path>`.
+ * `import x = require()`, `require()`, `require.resolve()`, `import.meta.resolve()`, and `/// <reference path>`.
  */
 export function importsOf(fileName: string, text: string): SourceImport[] {
   const source = ts.createSourceFile(fileName, text, ts.ScriptTarget.Latest, false);
@@ -47,9 +47,7 @@ export function importsOf(fileName: string, text: string): SourceImport[] {
 function namesAModule(callee: ts.Expression): boolean {
   if (callee.kind === ts.SyntaxKind.ImportKeyword) return true;
   if (ts.isIdentifier(callee)) return callee.text === 'require';
-  return (
-    ts.isPropertyAccessExpression(callee) &&
-    ts.isMetaProperty(callee.expression) &&
-    callee.name.text === 'resolve'
-  );
+  if (!ts.isPropertyAccessExpression(callee) || callee.name.text !== 'resolve') return false;
+  const { expression: owner } = callee;
+  return ts.isMetaProperty(owner) || (ts.isIdentifier(owner) && owner.text === 'require');
 }

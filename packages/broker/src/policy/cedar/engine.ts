@@ -5,7 +5,6 @@ import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
 export type Cedar = typeof CedarModule;
 
 const require = createRequire(import.meta.url);
-const moduleName = '@cedar-policy/cedar-wasm/nodejs';
 
 let engine: Cedar | undefined;
 let generation = 0;
@@ -17,12 +16,12 @@ let generation = 0;
  * @throws UnavailableError when Cedar traps
  */
 export function withCedar<T>(work: (cedar: Cedar, generation: number) => T): T {
-  engine ??= require(moduleName) as Cedar;
+  engine ??= require('@cedar-policy/cedar-wasm/nodejs') as Cedar;
   try {
     return work(engine, generation);
   } catch (error) {
     if (!isTrap(error)) throw error;
-    delete require.cache[require.resolve(moduleName)];
+    delete require.cache[require.resolve('@cedar-policy/cedar-wasm/nodejs')];
     engine = undefined;
     generation += 1;
     throw new UnavailableError('Cedar', 'the policy is too much for it', { cause: error });

@@ -37,7 +37,8 @@ export class CompiledPolicyError extends Error {
   }
 }
 
-const opaPath = createRequire(import.meta.url).resolve('@open-policy-agent/opa-wasm');
+const require = createRequire(import.meta.url);
+const opaPath = require.resolve('@open-policy-agent/opa-wasm');
 
 /** Megabytes for the JavaScript of OPA's built-in functions. */
 const heapMegabytes = 64;
