@@ -39,7 +39,7 @@ export { referenceChecks } from './reference-values/checks.js';
 export * from './reference-values/document.js';
 export { generateIssuerKey, issuerOf } from './reference-values/issuer-key.js';
 export type { ReferenceIssuer } from './reference-values/signed-document.js';
-export { signReferenceDocument } from './reference-values/signed-document.js';
+export { signReferenceDocument, verifyReferenceDocument } from './reference-values/signed-document.js';
 export {
   createMasterKeyFile,
   type MasterKey,

@@ -1,5 +1,7 @@
 import type { CommandTable } from '../frame/table.js';
 import { brokerCommands } from './broker/table.js';
+import { imageCommands } from './image/table.js';
+import { initDataCommands } from './init-data/table.js';
 
 /** Every command of `vouchsafe`. Loading this file loads none of them. */
 export const commandTable: CommandTable = {
@@ -314,6 +316,24 @@ export const commandTable: CommandTable = {
       rekey: {
         summary: 'replace its key',
         load: async () => (await import('./disk/rekey.js')).rekey,
+      },
+    },
+  },
+  image: { summary: 'encrypted container images', commands: imageCommands },
+  'init-data': {
+    summary: 'settings that a host hands to a guest, bound by HOST_DATA',
+    commands: initDataCommands,
+  },
+  reference: {
+    summary: 'reference values, where images are built',
+    commands: {
+      create: {
+        summary: 'turn boot files into signed reference values',
+        load: async () => (await import('./reference/create.js')).create,
+      },
+      watch: {
+        summary: 'keep doing so for a build folder',
+        load: async () => (await import('./reference/watch.js')).watch,
       },
     },
   },

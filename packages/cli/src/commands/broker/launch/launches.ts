@@ -1,4 +1,4 @@
-import { expectLaunches } from '@vouchsafe/broker';
+import { type ExpectedLaunches, expectLaunches } from '@vouchsafe/broker';
 import { parseResourcePath } from '@vouchsafe/protocol';
 import {
   guidToBytes,
@@ -6,9 +6,11 @@ import {
   parseGuestPolicy,
   toBase64,
   toHex,
+  vcpuSignatureOf,
   wellKnownSecretGuids,
 } from '@vouchsafe/sev';
 import { command, type Result } from '../../../frame/command.js';
+import type { Io } from '../../../frame/io.js';
 import {
   argument,
   flag,
@@ -45,7 +47,10 @@ export const set = command({
   arguments: { name: argument('name', 'of the kind of launch') },
   options: {
     policy: required(number('--policy <n>', 'guest policy of every launch', word)),
-    firmware: required(path('--firmware <file>', 'firmware image that may be launched')),
+    firmware: path('--firmware <file>', 'firmware image that may be launched'),
+    reference: repeated(
+      text('--reference <name>', 'expect the launch digests of these reference values, as issuer/name'),
+    ),
     secret: repeated(
       text(
         '--secret <guid:path>',
@@ -84,34 +89,16 @@ export const set = command({
     const { name, policy } = input;
     const secrets = input.secret.map(readSecret);
     if (secrets.length === 0) throw new InvalidArgumentError('--secret', 'at least one has to be given');
-    const boot = await readBootFiles(
-      { kernel: input.kernel, initrd: input.initrd, commandLine: input.append },
-      { initrd: '--initrd', commandLine: '--append' },
-      io,
-    );
-    const { kernel, initrd, append: commandLine } = boot;
-    const expected = await expectLaunches(parseGuestPolicy(policy).encryptedState ? 'sev-es' : 'sev', [
-      {
-        name: input.firmware,
-        firmware: await readFirmware(input.firmware, io),
-        ...(kernel === undefined
-          ? {}
-          : {
-              directBoot: {
-                kernel,
-                ...(initrd === undefined ? {} : { initrd }),
-                ...(commandLine === undefined ? {} : { commandLine }),
-              },
-            }),
-        vcpus: input.vcpus,
-        vcpuTypes: input.vcpuType,
-      },
-    ]);
+    if (input.firmware === undefined && input.reference.length === 0)
+      throw new InvalidArgumentError('--firmware', 'give it, or reference values with --reference');
+    const expected = await readExpected(input, io);
     const owner = await readOwner(input.oca, io);
     const digests = expected.digests.map((each) => ({ name: each.name, digest: toHex(each.digest) }));
+    const { reference: references } = input;
     const launch = {
       policy,
       digests,
+      ...(references.length === 0 ? {} : { references }),
       vcpus: expected.vcpus,
       vcpuSignatures: expected.vcpuSignatures,
       secrets,
@@ -130,10 +117,50 @@ export const set = command({
       render(screen) {
         screen.line(`Launch ${name}, version ${version}, is expected with these digests:`);
         for (const each of digests) screen.line(`  ${each.digest}  ${each.name}`);
+        for (const name of references) screen.line(`  those of ${harmless(name)}, while they are in force`);
       },
     };
   },
 });
+
+interface LaunchInputs {
+  readonly policy: number;
+  readonly firmware: string | undefined;
+  readonly kernel: string | undefined;
+  readonly initrd: string | undefined;
+  readonly append: string | undefined;
+  readonly vcpus: readonly number[];
+  readonly vcpuType: readonly string[];
+}
+
+/** The digests of the images that are named; without images, the CPUs that hosts may choose from. */
+async function readExpected(
+  { policy, firmware, kernel, initrd, append, vcpus, vcpuType }: LaunchInputs,
+  io: Io,
+): Promise<ExpectedLaunches> {
+  if (firmware === undefined)
+    return { digests: [], vcpus, vcpuSignatures: vcpuType.map((type) => vcpuSignatureOf(type)) };
+  const names = { initrd: '--initrd', commandLine: '--append' };
+  const boot = await readBootFiles({ kernel, initrd, commandLine: append }, names, io);
+  const { kernel: image, initrd: ramdisk, append: commandLine } = boot;
+  const directBoot =
+    image === undefined
+      ? undefined
+      : {
+          kernel: image,
+          ...(ramdisk === undefined ? {} : { initrd: ramdisk }),
+          ...(commandLine === undefined ? {} : { commandLine }),
+        };
+  return expectLaunches(parseGuestPolicy(policy).encryptedState ? 'sev-es' : 'sev', [
+    {
+      name: firmware,
+      firmware: await readFirmware(firmware, io),
+      ...(directBoot === undefined ? {} : { directBoot }),
+      vcpus,
+      vcpuTypes: vcpuType,
+    },
+  ]);
+}
 
 /** One `GUID:repository/type/tag`. @throws InvalidArgumentError, MalformedError */
 function readSecret(given: string): { guid: string; resource: string } {
