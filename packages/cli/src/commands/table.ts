@@ -1,4 +1,5 @@
 import type { CommandTable } from '../frame/table.js';
+import { agentCommands } from './agent/table.js';
 import { brokerCommands } from './broker/table.js';
 import { imageCommands } from './image/table.js';
 import { initDataCommands } from './init-data/table.js';
@@ -337,5 +338,6 @@ export const commandTable: CommandTable = {
       },
     },
   },
+  agent: { summary: 'inside a guest: what serves its containers', commands: agentCommands },
   broker: { summary: 'the guest owner’s service: a key broker', commands: brokerCommands },
 };

@@ -86,6 +86,9 @@ const refusalCodes = new Set([
   'request-refused',
   'attestation-refused',
   'release-refused',
+  'wrong-layer-key',
+  'sealed-secret-refused',
+  'caller-refused',
 ]);
 
 const toldElsewhere = new Set(['code', 'hint', 'name', 'message', 'stack', 'cause', 'appraisal']);

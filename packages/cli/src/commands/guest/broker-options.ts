@@ -69,7 +69,8 @@ export async function withKeyBroker<T>(
   }
 }
 
-async function textFile(file: string, what: string, io: Io): Promise<string> {
+/** A file of text. @throws InvalidArgumentError for bytes that are none */
+export async function textFile(file: string, what: string, io: Io): Promise<string> {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(await readInput(file, what, io));
   } catch (error) {
