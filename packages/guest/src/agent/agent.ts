@@ -68,13 +68,7 @@ export function createAgent(options: AgentOptions): Agent {
     attestation: attestationService(attestation),
     dataHub: [...dataHubServices(dataHub, options), ...keyProviderService(keyProvider)],
   };
-  async function grpcOf(served: readonly ServedMethod[], place: string): Promise<AgentServer> {
-    // Loaded here and not above: whoever uses another part of this package need not wait for it.
-    const { grpcServer } = await import('./transport/grpc-server.js');
-    return grpcServer(served, async (socket) => {
-      if (!place.startsWith('unix:')) await requireCaller(socket, options.rules);
-    });
-  }
+  const grpcOf = (served: readonly ServedMethod[], place: string) => grpcAt(served, place, options.rules);
 
   return {
     keyProvider,
@@ -110,6 +104,37 @@ export function createAgent(options: AgentOptions): Agent {
       return { places: { ...reached, restFeatures: features }, close };
     },
   };
+}
+
+/**
+ * Serves a key provider alone over gRPC, for container tools.
+ * @param place loopback `HOST:PORT`, or the path of a unix socket after `unix:`; port 0 takes any
+ * @throws UnavailableError when it cannot listen there
+ */
+export async function serveKeyProvider(
+  provider: KeyProvider,
+  place: string,
+  rules: CallerRules,
+): Promise<{ readonly place: string; close(): Promise<void> }> {
+  const { server, close } = await grpcAt(keyProviderService(provider), place, rules);
+  try {
+    return { place: await listenOn(server, place), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function grpcAt(
+  served: readonly ServedMethod[],
+  place: string,
+  rules: CallerRules,
+): Promise<AgentServer> {
+  // Loaded here and not above: whoever uses another part of this package need not wait for it.
+  const { grpcServer } = await import('./transport/grpc-server.js');
+  return grpcServer(served, async (socket) => {
+    if (!place.startsWith('unix:')) await requireCaller(socket, rules);
+  });
 }
 
 /** The folder is for everybody to look into; the socket is for this user alone. */

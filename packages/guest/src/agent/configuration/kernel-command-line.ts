@@ -8,8 +8,6 @@ export interface AgentKernelParameters {
   readonly restFeatures?: RestFeatures;
   /** `kbs:///…` or `file://…`: `agent.image_policy_file`. */
   readonly imagePolicy?: string;
-  /** `agent.enable_signature_verification`; on when it is not given. */
-  readonly verifySignatures?: boolean;
 }
 
 export interface KeyBrokerParameters {
@@ -24,7 +22,8 @@ export type RestFeatures = (typeof restFeatures)[number];
 const clients = ['cc_kbc', 'offline_fs_kbc', 'offline_sev_kbc'] as const;
 
 /**
- * Reads the agent's parameters of a kernel command line.
+ * Reads the agent's parameters of a kernel command line. `agent.enable_signature_verification` is not among them: a policy
+ * that is there is enforced.
  * @throws InvalidArgumentError for a value that is not known, and for a parameter twice: which one counts is not for the
  * reader to guess
  */
@@ -37,11 +36,10 @@ export function parseAgentKernelParameters(commandLine: string): AgentKernelPara
       throw new InvalidArgumentError(`agent.${name}`, 'the kernel command line has it twice');
     found.set(name, value);
   }
-  const [broker, features, policy, verify] = [
+  const [broker, features, policy] = [
     found.get('aa_kbc_params'),
     found.get('guest_components_rest_api'),
     found.get('image_policy_file'),
-    found.get('enable_signature_verification'),
   ];
   return {
     ...(broker === undefined ? {} : { keyBroker: parseKeyBrokerParameters(broker) }),
@@ -49,12 +47,6 @@ export function parseAgentKernelParameters(commandLine: string): AgentKernelPara
       ? {}
       : { restFeatures: wordOf(restFeatures, features, 'agent.guest_components_rest_api') }),
     ...(policy === undefined ? {} : { imagePolicy: policy }),
-    ...(verify === undefined
-      ? {}
-      : {
-          verifySignatures:
-            wordOf(['true', 'false'], verify, 'agent.enable_signature_verification') === 'true',
-        }),
   };
 }
 
