@@ -1,3 +1,5 @@
+import { postgresPrograms } from '../postgres/cluster.js';
+import { brokerSessions } from './broker-sessions.js';
 import { chainVerification } from './chain.js';
 import { launches } from './launch.js';
 import { launchDigest } from './launch-digest.js';
@@ -18,4 +20,8 @@ export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<
   { name: 'verify an SNP report with its certificates', make: coldReport },
   { name: 'verify SNP reports, at once against one by one', make: concurrentReports },
   { name: 'launch, attest and provision 1 MiB', make: launches },
+  { name: 'attest and get a secret, broker on SQLite', make: () => brokerSessions('sqlite') },
+  ...(postgresPrograms() === undefined
+    ? []
+    : [{ name: 'attest and get a secret, broker on PostgreSQL', make: () => brokerSessions('postgres') }]),
 ];

@@ -47,4 +47,5 @@ if (options.json) {
     console.log(
       row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join('  '),
     );
+  for (const { name, notes } of results) for (const note of notes) console.log(`${name}: ${note}`);
 }

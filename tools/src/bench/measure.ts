@@ -8,6 +8,8 @@ export interface Benchmark {
   ours(): Promise<unknown> | unknown;
   /** The primitives on the same inputs, as directly as the platform offers them. */
   raw(): Promise<unknown> | unknown;
+  /** What else there is to say once both sides have run: the times of single operations, what binds. */
+  notes?(): readonly string[];
   close?(): Promise<unknown> | unknown;
 }
 
@@ -20,6 +22,7 @@ export interface Measurement {
   readonly raw: number;
   /** Ours to raw: 1 is as fast as the primitives alone. */
   readonly ratio: number;
+  readonly notes: readonly string[];
 }
 
 export interface MeasureOptions {
@@ -46,7 +49,8 @@ export async function measure(
     }
   }
   const [value, raw] = [median(rates[0]), median(rates[1])];
-  return { name: benchmark.name, unit: benchmark.unit, value, raw, ratio: value / raw };
+  const notes = benchmark.notes?.() ?? [];
+  return { name: benchmark.name, unit: benchmark.unit, value, raw, ratio: value / raw, notes };
 }
 
 /** The second call counts: the first pays for compiling. */

@@ -42,6 +42,8 @@ export async function roundRobin(
     incoming.pipe(outgoing);
     onRequest();
   });
+  // A client that waits for a replica to come back keeps its connection.
+  server.keepAliveTimeout = 0;
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;

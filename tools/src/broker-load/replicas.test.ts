@@ -3,11 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateTeeKey } from '@vouchsafe/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  type PostgresCluster,
-  postgresPrograms,
-  startPostgres,
-} from '../../../packages/broker/src/state/testing/postgres.js';
+import { type PostgresCluster, postgresPrograms, startPostgres } from '../postgres/cluster.js';
 import { askFor, attest, opened } from './guest.js';
 import { administrator, storeSecret } from './replica.js';
 import { connect } from './requests.js';

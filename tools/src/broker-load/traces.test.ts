@@ -6,13 +6,9 @@ import { join } from 'node:path';
 import { generateTeeKey, rcarPaths } from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  type PostgresCluster,
-  postgresPrograms,
-  startPostgres,
-} from '../../../packages/broker/src/state/testing/postgres.js';
 import { build, runProcess } from '../../../packages/cli/src/testing/process.js';
 import { testAuthorityKeys } from '../../../packages/kds/src/testing/authority-keys.js';
+import { type PostgresCluster, postgresPrograms, startPostgres } from '../postgres/cluster.js';
 import { makeSoftwareChip, type SoftwareChip } from '../software-chip/chip.js';
 import { askFor, attest, opened } from './guest.js';
 import { administrator, admitGuests, initialise, type Replica, startReplica } from './replica.js';

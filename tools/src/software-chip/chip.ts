@@ -4,6 +4,7 @@ import {
   type CertificateTableEntry,
   certificateTableGuids,
   generateP384,
+  type P384PublicKey,
   signSnpReport,
   systemRandom,
   toHex,
@@ -18,6 +19,8 @@ export interface SoftwareChip {
   readonly root: string;
   /** Base address of its key service. */
   readonly keyService: string;
+  /** Verifies its reports. */
+  readonly publicKey: P384PublicKey;
   /** What the host gives to its guests: the VCEK. */
   readonly certificates: readonly CertificateTableEntry[];
   /** @param reportData 64 bytes @returns 1184 bytes */
@@ -45,6 +48,7 @@ export async function makeSoftwareChip(
     measurement: toHex(measurement),
     root: join(folder, 'milan', 'ark.der'),
     keyService: server.url,
+    publicKey: key.publicKey,
     certificates: [{ kind: 'VCEK', guid: certificateTableGuids.VCEK, bytes: vcek }],
     report: (reportData) => signSnpReport(unsignedReport({ tcb, chipId, measurement, reportData }), key),
     close: () => server.close(),
