@@ -121,6 +121,9 @@ export const snpMemoryAttacks: readonly SnpAttack[] = [
     async run(_world, rig) {
       const { vm } = await withPages(rig);
       const target = allocateHostMemory(rig.host, pageSize);
+      // A page of the firmware's, so that nothing but the policy stands against it.
+      const firmwares = { assigned: true, immutable: true, asid: 0, guestAddress: 0, size: '4K' } as const;
+      await rig.host.reverseMap.update(target.address, firmwares);
       const buffer = snpDbgBuffer.build({
         gctxAddress: vm.gctxAddress,
         sourceAddress: BigInt(placeOf(vm, ownPage)),
