@@ -32,7 +32,16 @@ function integrityOf(page: Uint8Array): bigint {
   return (1n << 63n) | BigInt(crc32(page.subarray(0, covered)));
 }
 
-export type VmsaWord = 'integrityTag' | 'integrityAddress' | 'rip' | 'rsp' | 'rax' | 'rbx' | 'rcx' | 'rdx';
+export type VmsaWord =
+  | 'integrityTag'
+  | 'integrityAddress'
+  | 'sevFeatures'
+  | 'rip'
+  | 'rsp'
+  | 'rax'
+  | 'rbx'
+  | 'rcx'
+  | 'rdx';
 
 /** Reads and changes single words of a page, leaving what newer processors keep in its reserved ranges. */
 export function wordAt(page: Uint8Array, name: VmsaWord): bigint {

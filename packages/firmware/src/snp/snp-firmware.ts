@@ -10,7 +10,7 @@ import {
   tcbLayout,
 } from '@vouchsafe/sev';
 import { type CommittedFirmware, committedFirmware } from '../identity/committed-firmware.js';
-import { vcekKey } from '../identity/vcek.js';
+import { snpChipId, vcekKey } from '../identity/vcek.js';
 import type { Vlek } from '../identity/vlek.js';
 import type { MemoryRange } from '../memory/dram.js';
 import { refuse } from '../processor/command-refusal.js';
@@ -56,6 +56,7 @@ export class SnpFirmware {
   #reverseMap: ReverseMap | undefined;
   #platform: SnpPlatform | undefined;
   #vcek: { readonly tcb: TcbVersion; readonly key: P384PrivateKey } | undefined;
+  #chipId: Uint8Array | undefined;
   #session: SnpSession | undefined;
 
   constructor(processor: Processor, profile: SnpProfile) {
@@ -123,6 +124,12 @@ export class SnpFirmware {
     this.#forgetVcek();
     this.#vcek = { tcb: reportedTcb, key: vcekKey(this.#processor.chip, reportedTcb) };
     return this.#vcek.key;
+  }
+
+  /** CHIP_ID of reports, 64 bytes, derived once. */
+  get chipId(): Uint8Array {
+    this.#chipId ??= snpChipId(this.#processor.chip);
+    return this.#chipId.slice();
   }
 
   /** PLATFORM_INFO of reports. */

@@ -8,7 +8,6 @@ import {
   signSnpReport,
   snpReports,
 } from '@vouchsafe/sev';
-import { snpChipId } from '../../identity/vcek.js';
 import type { GuestMessage } from './guest-request.js';
 import { chosenKey } from './key-choice.js';
 
@@ -47,7 +46,7 @@ function keyOf(signer: 'VCEK' | 'VLEK', { firmware }: GuestMessage): P384Private
 
 /** Everything but the signature, in the format of the firmware's version. */
 function buildReport(
-  { firmware, chip, launch, identity }: GuestMessage,
+  { firmware, launch, identity }: GuestMessage,
   asked: { readonly reportData: Uint8Array; readonly vmpl: number },
   signer: keyof typeof signingKeys,
 ): Uint8Array {
@@ -83,7 +82,7 @@ function buildReport(
     reportId: launch.reportId,
     reportIdMa: launch.reportIdMa,
     reportedTcb: tcb('reportedTcb'),
-    chipId: session.maskChipId ? new Uint8Array(64) : snpChipId(chip),
+    chipId: session.maskChipId ? new Uint8Array(64) : firmware.chipId,
     committedTcb: tcb('committedTcb'),
     currentBuild: version.build,
     currentMinor: version.minor,
