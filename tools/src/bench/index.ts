@@ -6,7 +6,10 @@ import { launchDigest } from './launch-digest.js';
 import { encryptedLaunchUpdate } from './launch-update.js';
 import type { Benchmark } from './measure.js';
 import { sessionCreation } from './session.js';
+import { snpDerivedKeys, snpReports } from './snp-guest-messages.js';
+import { snpLaunches } from './snp-launch.js';
 import { snpLaunchDigest } from './snp-launch-digest.js';
+import { encryptedLaunchPages } from './snp-launch-pages.js';
 import { coldReport, concurrentReports, warmReport } from './snp-report.js';
 
 /** Every benchmark, in the order of a launch. Each is made when its turn comes. */
@@ -20,6 +23,10 @@ export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<
   { name: 'verify an SNP report with its certificates', make: coldReport },
   { name: 'verify SNP reports, at once against one by one', make: concurrentReports },
   { name: 'launch, attest and provision 1 MiB', make: launches },
+  { name: 'encrypt 256 MiB of SNP launch pages', make: encryptedLaunchPages },
+  { name: 'launch an SNP guest', make: snpLaunches },
+  { name: 'make an SNP report for a guest', make: snpReports },
+  { name: 'derive a key for an SNP guest', make: snpDerivedKeys },
   { name: 'attest and get a secret, broker on SQLite', make: () => brokerSessions('sqlite') },
   ...(postgresPrograms() === undefined
     ? []
