@@ -24,6 +24,8 @@ export interface WrittenBlob {
 }
 
 export interface NamedManifest {
+  /** In the index; absent where the image has none. */
+  readonly name?: string;
   /** How the index names it. */
   readonly descriptor: ImageDescriptor;
   readonly manifest: ImageManifest;
@@ -82,7 +84,9 @@ export class OciLayout {
       });
     }
     const bytes = await this.#document(descriptor);
-    return { descriptor, manifest: imageManifest.parseText(new TextDecoder().decode(bytes)) };
+    const manifest = imageManifest.parseText(new TextDecoder().decode(bytes));
+    const found = nameOf(descriptor);
+    return { descriptor, manifest, ...(found === undefined ? {} : { name: found }) };
   }
 
   /**

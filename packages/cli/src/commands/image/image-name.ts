@@ -20,11 +20,13 @@ export function readImageName(given: string, argument: string): ImageName {
 /** What an encrypting or decrypting command is given: an image, and where another is to stand. */
 export async function openImages(from: string, to: string) {
   const [source, target] = [readImageName(from, 'from'), readImageName(to, 'to')];
+  const layout = await OciLayout.open(source.folder);
+  const { name } = await layout.image(source.name);
   return {
-    from: await OciLayout.open(source.folder),
+    from: layout,
     image: source.name,
     to: await OciLayout.create(target.folder),
-    as: target.name ?? source.name ?? 'latest',
+    as: target.name ?? name ?? 'latest',
     folder: target.folder,
   };
 }

@@ -1,16 +1,8 @@
-import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
-import { grpcServer, keyProviderService, requireCaller } from '@vouchsafe/guest';
-import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
+import { serveKeyProvider } from '@vouchsafe/guest';
 import { command, type Result } from '../../../frame/command.js';
-import { parsed, withDefault } from '../../../frame/options.js';
+import { text, withDefault } from '../../../frame/options.js';
 import { untilStopped } from '../../stay.js';
 import { keyProviderOptions, openKeyProvider } from './options.js';
-
-interface Loopback {
-  readonly host: string;
-  readonly port: number;
-}
 
 export const serve = command({
   description:
@@ -21,8 +13,7 @@ export const serve = command({
   arguments: {},
   options: {
     listen: withDefault(
-      parsed('--listen <address>', 'where to answer, on loopback: HOST:PORT', readLoopback),
-      { host: '127.0.0.1', port: 50_000 },
+      text('--listen <address>', 'where to answer: HOST:PORT on loopback, or unix:PATH'),
       '127.0.0.1:50000',
     ),
     ...keyProviderOptions,
@@ -35,24 +26,14 @@ export const serve = command({
     },
   ],
   async run(input, { io }): Promise<Result> {
-    const { host, port } = input.listen;
     const { provider, keys } = await openKeyProvider(input, io);
-    const { server, close } = grpcServer(keyProviderService(provider), (socket) =>
-      requireCaller(socket, { users: [] }),
+    const served = await serveKeyProvider(provider, input.listen, { users: [] }).catch(
+      async (error: unknown) => {
+        await keys.close();
+        throw error;
+      },
     );
-    try {
-      server.listen(port, host);
-      await once(server, 'listening');
-    } catch (cause) {
-      await keys.close();
-      const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'failed';
-      throw new UnavailableError('key provider', `cannot listen on ${host}:${port} (${code})`, {
-        cause,
-        hint: 'choose another port with --listen; 0 takes a free one',
-      });
-    }
-    const { address, port: found } = server.address() as AddressInfo;
-    const grpc = `${address.includes(':') ? `[${address}]` : address}:${found}`;
+    const grpc = served.place;
     return {
       exit: 0,
       json: { grpc, config: { 'key-providers': { 'attestation-agent': { grpc } } } },
@@ -63,18 +44,9 @@ export const serve = command({
       },
       stay: (stop) =>
         untilStopped(stop, async () => {
-          await close();
+          await served.close();
           await keys.close();
         }),
     };
   },
 });
-
-function readLoopback(given: string, name: string): Loopback {
-  const [, host, port] = /^(127(?:\.\d{1,3}){3}|localhost|\[::1\]):(\d{1,5})$/.exec(given) ?? [];
-  if (host !== undefined && Number(port) <= 0xffff)
-    return { host: host.replace(/^\[(.*)\]$/, '$1'), port: Number(port) };
-  throw new InvalidArgumentError(name, 'expected an address on loopback, such as 127.0.0.1:50000', {
-    hint: 'whoever can call it can have keys stored: it answers no other machine',
-  });
-}
