@@ -339,5 +339,14 @@ export const commandTable: CommandTable = {
     },
   },
   agent: { summary: 'inside a guest: what serves its containers', commands: agentCommands },
+  check: {
+    summary: 'look for what a host could change',
+    commands: {
+      boot: {
+        summary: 'what of a boot chain is measured, and what is open',
+        load: async () => (await import('./check/boot.js')).boot,
+      },
+    },
+  },
   broker: { summary: 'the guest owner’s service: a key broker', commands: brokerCommands },
 };

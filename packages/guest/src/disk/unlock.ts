@@ -26,6 +26,11 @@ export type UnlockedVolume =
   | { readonly kind: 'stand-in'; readonly content: Uint8Array };
 
 const luksMagic = Uint8Array.of(0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe);
+/** Whether a file begins as a LUKS volume does. */
+export function isLuksVolume(bytes: Uint8Array): boolean {
+  return luksMagic.every((byte, i) => bytes[i] === byte);
+}
+
 const largestStandIn = 1024 * 1024;
 
 /**
@@ -49,7 +54,7 @@ export async function unlockVolume({
       throw new UnavailableError('volume', `${volume} is too large for a stand-in`);
     return { kind: 'stand-in', content: openStandInVolume(beginning, key, volume) };
   }
-  if (!luksMagic.every((byte, i) => beginning[i] === byte)) {
+  if (!isLuksVolume(beginning)) {
     const found = 'neither';
     throw new MalformedError({
       structure: volume,
