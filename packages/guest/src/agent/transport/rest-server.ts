@@ -97,7 +97,9 @@ function requireOwnHost({ headers: { host, origin } }: IncomingMessage): void {
 
 async function route(request: IncomingMessage, options: RestOptions): Promise<Answer> {
   const { attestation, dataHub, features, version } = options;
-  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://localhost');
+  const base = 'http://localhost';
+  if (!URL.canParse(request.url ?? '/', base)) return badRequest;
+  const { pathname, searchParams } = new URL(request.url ?? '/', base);
   const isGet = request.method === 'GET';
   const [, root = '', call = '', ...rest] = pathname.split('/');
   if (pathname === '/info') {
