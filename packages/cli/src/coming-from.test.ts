@@ -90,6 +90,47 @@ describe('docs/coming-from.md', () => {
     ];
     for (const name of names) expect(page).toMatch(new RegExp(`\`-?${name}\\b`, 'm'));
   });
+
+  it('names every command of the tools for SEV-SNP hosts and guests', () => {
+    const section = (title: string) =>
+      page.split(/^## /m).find((part) => part.startsWith(`${title}\n`)) ?? '';
+    const snphost = [
+      ...[
+        'ok',
+        'show guests',
+        'show identifier',
+        'show tcb',
+        'show version',
+        'show vcek-url',
+        'show vlek-url',
+      ],
+      ...[
+        'show hashsticks-url',
+        'fetch ca',
+        'fetch vek',
+        'fetch crl',
+        'fetch hashsticks',
+        'import',
+        'export',
+      ],
+      ...['config set', 'config reset', 'commit', 'vlek-load', 'verify certs', 'verify vlek-hashstick'],
+    ];
+    const snpguest = [
+      'report',
+      'report -r',
+      'report -v',
+      'report -p',
+      'certificates',
+      'key',
+      'key -v',
+      'key -g',
+      'ok',
+    ];
+    for (const [tool, commands] of Object.entries({ snphost, snpguest })) {
+      for (const command of commands)
+        expect(section(tool), tool).toMatch(new RegExp(`^\\| .*\`${command}\\b`, 'm'));
+    }
+  });
 });
 
 describe('the patterns of a page', () => {
