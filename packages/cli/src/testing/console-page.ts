@@ -59,15 +59,21 @@ export interface ConsolePageOptions {
   readonly text: string;
   /** Files that lie in the folder when the page begins: name, and name of the known answer. */
   readonly vectors?: Readonly<Record<string, string>>;
+  /** Puts things into the folder that would take the page long to make. */
+  readonly prepare?: (folder: string) => Promise<unknown>;
 }
 
 /** A test for each step of a page: run from top to bottom in one folder, with the output that the page shows. */
-export function describeConsolePage(title: string, { text, vectors: files = {} }: ConsolePageOptions): void {
+export function describeConsolePage(
+  title: string,
+  { text, vectors: files = {}, prepare }: ConsolePageOptions,
+): void {
   describe(title, () => {
     const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-page-'));
     const shell = new ConsoleShell(folder);
     beforeAll(async () => {
       await build();
+      await prepare?.(shell.folder);
       if (hasVectors) for (const [name, vector] of Object.entries(files)) shell.write(name, vectors(vector));
     });
     afterAll(async () => {
@@ -91,13 +97,14 @@ export interface StepOutcome {
 
 /** A shell in a folder where `vouchsafe` is the built command. */
 export class ConsoleShell {
-  readonly #folder: string;
+  /** Where its commands are run. */
+  readonly folder: string;
   readonly #path: string;
   readonly #servers: ChildProcess[] = [];
 
   constructor(folder: string) {
-    this.#folder = join(folder, 'work');
-    mkdirSync(this.#folder);
+    this.folder = join(folder, 'work');
+    mkdirSync(this.folder);
     const programs = join(folder, 'bin');
     mkdirSync(programs);
     writeFileSync(join(programs, 'vouchsafe'), `#!/bin/sh\nexec "${process.execPath}" "${binary}" "$@"\n`);
@@ -106,15 +113,15 @@ export class ConsoleShell {
   }
 
   write(name: string, content: Uint8Array): void {
-    writeFileSync(join(this.#folder, name), content);
+    writeFileSync(join(this.folder, name), content);
   }
 
   /** Runs one step to its end or, for a server, until it has said that it is ready. */
   run(command: string): Promise<StepOutcome> {
     const server = command.endsWith(' &');
     const child = spawn('sh', ['-c', server ? `exec ${command.slice(0, -2)}` : `(${command}) 2>&1`], {
-      cwd: this.#folder,
-      env: { PATH: this.#path, HOME: this.#folder },
+      cwd: this.folder,
+      env: { PATH: this.#path, HOME: this.folder },
       stdio: ['ignore', 'pipe', server ? 'ignore' : 'inherit'],
     });
     if (server) this.#servers.push(child);
