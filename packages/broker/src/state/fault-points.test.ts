@@ -1,19 +1,15 @@
-import { copyFileSync, existsSync } from 'node:fs';
 import { verdict } from '@vouchsafe/sev';
-import { sql } from 'kysely';
 import { expect, it } from 'vitest';
 import { newestEntries } from '../record/read.js';
 import { verifyRecord } from '../record/verify.js';
-import { type Database, inTransaction, openDatabase } from './database.js';
+import { inTransaction, openDatabase } from './database.js';
 import type { BrokerState } from './open.js';
+import { Executioner } from './testing/crash.js';
 import { copyOf } from './testing/dump.js';
 import { onEveryEngine } from './testing/engines.js';
 import { openState, release, secretOf } from './testing/state.js';
 
 const path = 'default/key/disk';
-
-/** Ends the broker at its nth fault point. */
-class Killed extends Error {}
 
 interface Outcome {
   /** Whether the work got as far as to kill nobody. */
@@ -49,30 +45,22 @@ onEveryEngine('a broker that is killed between two statements', (newDatabase) =>
     url: string,
     work: (state: BrokerState) => Promise<unknown>,
   ): Promise<Outcome> {
-    let points = Number.POSITIVE_INFINITY;
-    let left: string | undefined;
     const witness = await openDatabase(url);
-    const state = await openState(url, {
-      faultPoint: async () => {
-        if (left === undefined && --points > 0) return;
-        // The dead do nothing any more.
-        left ??= await crash(url, witness);
-        throw new Killed('killed');
-      },
-    });
-    points = n;
+    const executioner = new Executioner(url, witness);
+    const state = await openState(url, { faultPoint: executioner.faultPoint });
+    executioner.killAt(n);
     const error: unknown = await work(state).then(
       () => undefined,
       (reason: unknown) => reason,
     );
-    const isOver = left === undefined;
+    const isOver = executioner.left === undefined;
     if (isOver) expect(error).toBeUndefined();
     else expect(error).toBeDefined();
-    points = Number.POSITIVE_INFINITY;
+    executioner.spare();
     await witness.close();
     // What the broker does while it dies cannot reach the files that were copied, and its connections are gone.
     await state.close().catch(() => undefined);
-    return { isOver, state: await openState(left ?? url, { replica: 'two' }) };
+    return { isOver, state: await openState(executioner.left ?? url, { replica: 'two' }) };
   }
 
   it('has released or has not, and the record agrees', async () => {
@@ -129,20 +117,3 @@ onEveryEngine('a broker that is killed between two statements', (newDatabase) =>
     }
   });
 });
-
-let copies = 0;
-
-/** What SIGKILL leaves: the files as they are, or a server that has lost its clients. @returns where to go on */
-async function crash(url: string, witness: Database): Promise<string> {
-  if (witness.engine === 'postgres') {
-    await sql`select pg_terminate_backend(pid) from pg_stat_activity
-      where datname = current_database() and pid <> pg_backend_pid()`.execute(witness.query);
-    return url;
-  }
-  const file = url.slice('sqlite:'.length);
-  const copy = `${file}.left${++copies}`;
-  for (const suffix of ['', '-wal']) {
-    if (existsSync(file + suffix)) copyFileSync(file + suffix, copy + suffix);
-  }
-  return `sqlite:${copy}`;
-}
