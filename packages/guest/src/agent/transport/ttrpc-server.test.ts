@@ -21,7 +21,7 @@ const frame = (
   message: Uint8Array,
   { type = 1, flags = 0, length = message.length } = {},
 ) => concat(ttrpcHeader.build({ length, streamId, type, flags }), message);
-const teeType = request('attestation_agent.AttestationAgentService', 'GetTeeType');
+const teeType: Uint8Array<ArrayBuffer> = request('attestation_agent.AttestationAgentService', 'GetTeeType');
 
 async function connect(path: string): Promise<Socket> {
   const socket = createConnection(path);
