@@ -2,5 +2,6 @@
 const full = process.env['VOUCHSAFE_FULL'] === '1';
 
 export const sessions = full ? 2000 : 60;
+export const manySessions = full ? 20_000 : 200;
 export const kills = full ? 10 : 2;
-export const timeout = full ? 1_800_000 : 120_000;
+export const timeout = full ? 3_600_000 : 120_000;
