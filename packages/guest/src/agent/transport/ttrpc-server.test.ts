@@ -9,7 +9,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { serveAgent, utf8 } from '../../testing/agent-fixture.js';
 
 /** Protobuf of a request, by hand: fields 1, 2 and 3, all short. */
-const request = (service: string, method: string, payload = new Uint8Array()) =>
+const request = (service: string, method: string, payload: Uint8Array = new Uint8Array()) =>
   concat(
     ...[service, method, payload].map((part, i) => {
       const bytes = typeof part === 'string' ? utf8(part) : part;
@@ -21,7 +21,7 @@ const frame = (
   message: Uint8Array,
   { type = 1, flags = 0, length = message.length } = {},
 ) => concat(ttrpcHeader.build({ length, streamId, type, flags }), message);
-const teeType: Uint8Array<ArrayBuffer> = request('attestation_agent.AttestationAgentService', 'GetTeeType');
+const teeType = request('attestation_agent.AttestationAgentService', 'GetTeeType');
 
 async function connect(path: string): Promise<Socket> {
   const socket = createConnection(path);
