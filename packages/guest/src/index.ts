@@ -17,6 +17,7 @@ export * from './agent/sealed-secrets.js';
 export { appraiseInitData } from './agent/services/attestation.js';
 export type { ImagePuller } from './agent/services/data-hub.js';
 export { guestKeyProvider } from './agent/services/key-provider.js';
+export { layoutPuller } from './agent/services/layout-puller.js';
 export type { MountCommands } from './agent/services/secure-mount.js';
 export { CallerRefusedError, type CallerRules } from './agent/transport/callers.js';
 export { UnimplementedError } from './agent/unimplemented.js';

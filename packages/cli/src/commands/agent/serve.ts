@@ -8,6 +8,7 @@ import {
   type ImagePolicyPlace,
   imagePolicyGate,
   imagePolicySource,
+  layoutPuller,
   restFeatures,
 } from '@vouchsafe/guest';
 import { command, type Result } from '../../frame/command.js';
@@ -120,6 +121,7 @@ async function start(input: ServeInputs, sources: AgentSources) {
     resources,
     eventLog: settings.eventlog_config?.enable_eventlog ?? false,
     otherAttestationService: attestationService !== undefined,
+    puller: layoutPuller,
     imagePolicy: imagePolicyGate(imagePolicySource(policyPlace(input, sources), resources)),
     ...(input.sealedKeys === undefined ? {} : { sealedSecretKeys: input.sealedKeys }),
     version: ownVersion(),
