@@ -13,6 +13,7 @@ export const demo = command({
   examples: [
     { line: 'demo sev-es', explains: 'a SEV-ES guest gets its disk key' },
     { line: 'demo snp', explains: 'a SEV-SNP guest proves what it is, and seals its disk to its place' },
+    { line: 'demo broker', explains: 'a key broker denies, explains, and releases once it is told' },
     { line: 'demo attacks', explains: 'what a hostile host could try, and who refuses it' },
   ],
   run: ({ scenario }, context) => runDemo(readScenario(scenario), context),

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Context, Result } from '../frame/command.js';
 import { screenOn } from '../frame/screen.js';
 
-export const scenarios = ['sev', 'sev-es', 'snp', 'attacks', 'all'] as const;
+export const scenarios = ['sev', 'sev-es', 'snp', 'broker', 'attacks', 'all'] as const;
 export type Scenario = (typeof scenarios)[number];
 
 /** Runs a scenario, or without one all launches, and says what to try next. */
@@ -45,6 +45,7 @@ export async function runDemo(scenario: Scenario | undefined, context: Context):
     if (part === 'attacks') return (await import('./tell-attacks.js')).tellAttacks(given, screen);
     const telling = { authority, context: given, screen };
     if (part === 'snp') return (await import('./snp/tell-snp.js')).tellSnp(telling);
+    if (part === 'broker') return (await import('./broker/tell-broker.js')).tellBroker(telling);
     return (await import('./tell-launch.js')).tellLaunch(part, telling);
   }
 }
@@ -52,5 +53,5 @@ export async function runDemo(scenario: Scenario | undefined, context: Context):
 function partsOf(scenario: Scenario | undefined): readonly Exclude<Scenario, 'all'>[] {
   const launches = ['sev', 'sev-es', 'snp'] as const;
   if (scenario === undefined) return launches;
-  return scenario === 'all' ? [...launches, 'attacks'] : [scenario];
+  return scenario === 'all' ? [...launches, 'broker', 'attacks'] : [scenario];
 }

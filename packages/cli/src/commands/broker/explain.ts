@@ -5,7 +5,7 @@ import { type EntryAnswer, gist } from './audit/record.js';
 import { connectBroker } from './client.js';
 import { clientOptions } from './data-folder.js';
 
-interface DenialAnswer {
+export interface DenialAnswer {
   readonly rule: string;
   readonly claim: string;
   readonly expected: string;
@@ -14,7 +14,7 @@ interface DenialAnswer {
   readonly hint?: string;
 }
 
-interface ExplanationAnswer {
+export interface ExplanationAnswer {
   readonly entry: EntryAnswer;
   readonly appraisal?: EntryAnswer;
   readonly decision?: EntryAnswer;
@@ -34,24 +34,22 @@ export const explain = command({
     return {
       exit: 0,
       json: answer,
-      render(screen) {
-        const { entry } = answer;
-        screen.line(
-          `${screen.paint('strong', entry.reference)}: ${entry.kind} of ${entry.at}, ${gist(entry)}`,
-        );
-        if (entry.subject !== undefined) screen.line(`  about ${harmless(entry.subject)}`);
-        for (const denial of denialsOf(entry)) showDenial(screen, denial);
-        if (entry.kind === 'appraisal') showFailedChecks(screen, entry);
-        if (answer.decision !== undefined)
-          screen.line(`  the policy had decided: ${gist(answer.decision)} (${answer.decision.reference})`);
-        if (answer.appraisal !== undefined)
-          screen.line(`  the evidence was ${gist(answer.appraisal)} (${answer.appraisal.reference})`);
-      },
+      render: (screen) => showExplanation(screen, answer),
     };
   },
 });
 
-const denialsOf = ({ body }: EntryAnswer): readonly DenialAnswer[] =>
+export function showExplanation(screen: Screen, { entry, appraisal, decision }: ExplanationAnswer): void {
+  screen.line(`${screen.paint('strong', entry.reference)}: ${entry.kind} of ${entry.at}, ${gist(entry)}`);
+  if (entry.subject !== undefined) screen.line(`  about ${harmless(entry.subject)}`);
+  for (const denial of denialsOf(entry)) showDenial(screen, denial);
+  if (entry.kind === 'appraisal') showFailedChecks(screen, entry);
+  if (decision !== undefined)
+    screen.line(`  the policy had decided: ${gist(decision)} (${decision.reference})`);
+  if (appraisal !== undefined) screen.line(`  the evidence was ${gist(appraisal)} (${appraisal.reference})`);
+}
+
+export const denialsOf = ({ body }: EntryAnswer): readonly DenialAnswer[] =>
   Array.isArray(body['denials']) ? (body['denials'] as readonly DenialAnswer[]) : [];
 
 function showDenial(screen: Screen, { rule, claim, expected, found, nearest, hint }: DenialAnswer): void {

@@ -14,6 +14,9 @@ import { Services } from './services.js';
 
 beforeAll(build);
 
+/** Many processes take turns on a busy computer. Milliseconds. */
+const timeout = 300_000;
+
 interface Up {
   readonly keyService: { readonly url: string };
   readonly broker: { readonly address: string; readonly data: string };
@@ -45,72 +48,79 @@ async function untilGone(target: { path: string } | { port: number; host: string
 const tcp = (url: string) => ({ host: '127.0.0.1', port: Number(new URL(url).port) });
 
 describe('vouchsafe up', () => {
-  it('releases a secret, prints commands that work, and goes on with the same folder', async () => {
-    const folder = temporaryFolder();
-    const data = join(folder, 'data');
-    await authorityIn(data);
-    const { io, output } = recordingIo();
-    const start = async (...more: string[]): Promise<Service<Up>> => {
-      const words = ['up', '--data', data, ...more];
-      const service = await startService<Up>(words, { name: 'up', io, patience: 60_000 });
-      onTestFinished(() => service.close());
-      return service;
-    };
-    const shell = new ConsoleShell(folder);
-    onTestFinished(() => shell.close());
+  it(
+    'releases a secret, prints commands that work, and goes on with the same folder',
+    { timeout },
+    async () => {
+      const folder = temporaryFolder();
+      const data = join(folder, 'data');
+      await authorityIn(data);
+      const { io, output } = recordingIo();
+      const start = async (...more: string[]): Promise<Service<Up>> => {
+        const words = ['up', '--data', data, ...more];
+        const service = await startService<Up>(words, { name: 'up', io, patience: 60_000 });
+        onTestFinished(() => service.close());
+        return service;
+      };
+      const shell = new ConsoleShell(folder);
+      onTestFinished(() => shell.close());
 
-    const listen = `127.0.0.1:${await freePort()}`;
-    const first = await start('--listen', listen);
-    const { broker, machine, secret, next } = first.document;
-    expect(broker.address).toBe(`http://${listen}`);
-    expect(secret.refused).toBeNull();
-    const key = readFileSync(secret.file ?? '', 'utf8');
-    expect(key).toMatch(/^[0-9a-f]{64}$/);
+      const listen = `127.0.0.1:${await freePort()}`;
+      const first = await start('--listen', listen);
+      const { broker, machine, secret, next } = first.document;
+      expect(broker.address).toBe(`http://${listen}`);
+      expect(secret.refused).toBeNull();
+      const key = readFileSync(secret.file ?? '', 'utf8');
+      expect(key).toMatch(/^[0-9a-f]{64}$/);
 
-    expect(next).toHaveLength(5);
-    const outputs: string[] = [];
-    for (const { command } of next) {
-      const { exit, output: text } = await shell.run(command);
-      expect([exit, text], command).toEqual([0, expect.any(String)]);
-      outputs.push(text);
-    }
-    const [fetched, explained, launched, tail, verified] = outputs;
-    expect(fetched).toBe('Wrote disk.key (keep it secret)\n');
-    expect((await shell.run('cat disk.key')).output).toBe(key);
-    expect(explained).toMatch(/denied by ready-made\n +claim +measurement\n/);
-    expect(launched).toMatch(/^accepted: .* for this sev-es guest\n/);
-    expect(tail).toMatch(/decision +default\/key\/other +denied/);
-    expect(tail).toMatch(/decision +default\/key\/disk +allowed by the-machine\n/);
-    expect(tail).toMatch(/decision +default\/key\/disk +allowed by the-machine-before-launch\n/);
-    expect(verified).toMatch(/^accepted: record/);
-    for (const text of outputs) expect(text).not.toContain(key);
+      expect(next).toHaveLength(5);
+      const outputs: string[] = [];
+      for (const { command } of next) {
+        const { exit, output: text } = await shell.run(command);
+        expect([exit, text], command).toEqual([0, expect.any(String)]);
+        outputs.push(text);
+      }
+      const [fetched, explained, launched, tail, verified] = outputs;
+      expect(fetched).toBe('Wrote disk.key (keep it secret)\n');
+      expect((await shell.run('cat disk.key')).output).toBe(key);
+      expect(explained).toMatch(/denied by ready-made\n +claim +measurement\n/);
+      expect(launched).toMatch(/^accepted: .* for this sev-es guest\n/);
+      expect(tail).toMatch(/decision +default\/key\/other +denied/);
+      expect(tail).toMatch(/decision +default\/key\/disk +allowed by the-machine\n/);
+      expect(tail).toMatch(/decision +default\/key\/disk +allowed by the-machine-before-launch\n/);
+      expect(verified).toMatch(/^accepted: record/);
+      for (const text of outputs) expect(text).not.toContain(key);
 
-    const ofSecret = (word: string) =>
-      shell.run(`vouchsafe broker secret ${word} default/key/disk --data ${broker.data}`);
-    expect((await ofSecret('disable')).exit).toBe(0);
-    await first.close();
-    expect(await first.gone).toBe(0);
-    expect(existsSync(join(broker.data, 'address'))).toBe(false);
+      const ofSecret = (word: string) =>
+        shell.run(`vouchsafe broker secret ${word} default/key/disk --data ${broker.data}`);
+      expect((await ofSecret('disable')).exit).toBe(0);
+      await first.close();
+      expect(await first.gone).toBe(0);
+      expect(existsSync(join(broker.data, 'address'))).toBe(false);
 
-    const second = await start();
-    const again = second.document;
-    expect(again.secret).toMatchObject({ file: null, refused: expect.stringContaining('default/key/disk') });
-    expect(again.machine.chipId).toBe(machine.chipId);
-    expect([again.broker, again.keyService, again.next].map((each) => ({ ...each, pid: 0 }))).toEqual(
-      [broker, first.document.keyService, next].map((each) => ({ ...each, pid: 0 })),
-    );
-    expect((await ofSecret('enable')).exit).toBe(0);
-    for (const { command } of next) expect((await shell.run(command)).exit, command).toBe(0);
-    expect((await shell.run('cat disk.key')).output).toBe(key);
+      const second = await start();
+      const again = second.document;
+      expect(again.secret).toMatchObject({
+        file: null,
+        refused: expect.stringContaining('default/key/disk'),
+      });
+      expect(again.machine.chipId).toBe(machine.chipId);
+      expect([again.broker, again.keyService, again.next].map((each) => ({ ...each, pid: 0 }))).toEqual(
+        [broker, first.document.keyService, next].map((each) => ({ ...each, pid: 0 })),
+      );
+      expect((await ofSecret('enable')).exit).toBe(0);
+      for (const { command } of next) expect((await shell.run(command)).exit, command).toBe(0);
+      expect((await shell.run('cat disk.key')).output).toBe(key);
 
-    const gone = [
-      untilGone({ path: machine.device }),
-      ...[broker.address, again.keyService.url].map((url) => untilGone(tcp(url))),
-    ];
-    process.kill(second.pid, 'SIGKILL');
-    await Promise.all(gone);
-    expect(output().stderr).toBe('');
-  });
+      const gone = [
+        untilGone({ path: machine.device }),
+        ...[broker.address, again.keyService.url].map((url) => untilGone(tcp(url))),
+      ];
+      process.kill(second.pid, 'SIGKILL');
+      await Promise.all(gone);
+      expect(output().stderr).toBe('');
+    },
+  );
 
   it('says what to do about a folder that it cannot use', async () => {
     const long = await run(['up', '--data', 'a'.repeat(100)]);

@@ -6,14 +6,10 @@ import {
   softwareLauncher,
   softwarePlatform,
 } from '@vouchsafe/host';
-import { createKdsClient } from '@vouchsafe/kds';
 import {
-  buildCertificateTable,
   buildTcbVersion,
-  certificateTableGuids,
   createIdBlock,
   generateP384,
-  parseTcbVersion,
   type TcbVersion,
   toHex,
   vcpuSignatureOf,
@@ -21,6 +17,7 @@ import {
 import type { BootFiles } from '../../boot-files.js';
 import type { Narrator } from '../../narration.js';
 import { playRole } from '../../role-process.js';
+import { certificatesOf, runUntilBooted } from '../launch-steps.js';
 import { narratedSnpMailbox } from '../narrated-mailbox.js';
 import { type Release, snpGuest } from '../release.js';
 import type { Ending } from '../restarts.js';
@@ -101,47 +98,11 @@ async function launch(
   }
 }
 
-/** As operators do: the chip's certificates are fetched once, and given to every guest that asks for a report. */
-async function certificatesOf(
-  machine: HostMachine,
-  keyService: string,
-  narrate: Narrator,
-): Promise<Uint8Array> {
-  const platform = softwarePlatform(machine);
-  const chipId = await platform.chipId();
-  const { reportedTcb } = await platform.snp.status();
-  const client = createKdsClient({ baseUrl: keyService });
-  await narrate.message('host', 'key service', 'GET the VCEK of this chip id and TCB version', chipId);
-  const vcek = await client.vcek({ line: 'Milan', chipId, tcb: parseTcbVersion(reportedTcb, 'milan') });
-  await narrate.message('key service', 'host', 'VCEK, signed by the ASK', vcek);
-  const [ask, ark] = await client.certificateChain('VCEK', 'Milan');
-  await narrate.message('key service', 'host', 'ASK and ARK of Milan', ask);
-  const { ARK, ASK, VCEK } = certificateTableGuids;
-  return buildCertificateTable([
-    { guid: ARK, bytes: ark },
-    { guid: ASK, bytes: ask },
-    { guid: VCEK, bytes: vcek },
-  ]);
-}
-
 /** The same guest, says this block, but of another owner. */
 async function idBlockOfHost({ launchDigest, guestSvn }: Release) {
   const { policy } = snpGuest;
   const signed = await createIdBlock({ launchDigest, guestSvn, policy, idKey: await generateP384() });
   return { block: signed.idBlock, authentication: signed.idAuthentication };
-}
-
-async function runUntilBooted(guest: SoftwareSnpMachine): Promise<string[]> {
-  const lines: string[] = [];
-  const end = new Promise<void>((resolve) => {
-    guest.onEvent((event) => {
-      if (event.type === 'console') lines.push(event.line);
-      if (event.type === 'booted' || event.type === 'ended') resolve();
-    });
-  });
-  await guest.resume();
-  await end;
-  return lines;
 }
 
 /** What a curious host finds in the memory of the guest, and what it can do to it. */
