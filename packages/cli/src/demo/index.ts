@@ -4,15 +4,26 @@ import { join } from 'node:path';
 import type { Context, Result } from '../frame/command.js';
 import { screenOn } from '../frame/screen.js';
 
-export const scenarios = ['sev', 'sev-es', 'snp', 'broker', 'attacks', 'all'] as const;
+export const scenarios = ['sev', 'sev-es', 'snp', 'broker', 'containers', 'attacks', 'all'] as const;
 export type Scenario = (typeof scenarios)[number];
 
+export interface DemoOptions {
+  /** Machines that `containers` starts. */
+  readonly starts?: number | undefined;
+  /** Folder of a development authority, which is left as it is; a new one when absent. */
+  readonly authority?: string | undefined;
+}
+
 /** Runs a scenario, or without one all launches, and says what to try next. */
-export async function runDemo(scenario: Scenario | undefined, context: Context): Promise<Result> {
+export async function runDemo(
+  scenario: Scenario | undefined,
+  context: Context,
+  { starts = 1, authority: given }: DemoOptions = {},
+): Promise<Result> {
   const parts = partsOf(scenario);
   const screen = context.json ? undefined : screenOn(context.io.stdout, context.io.env);
   const results: Result[] = [];
-  const authority = await mkdtemp(join(tmpdir(), 'vouchsafe-authority-'));
+  const authority = given ?? (await mkdtemp(join(tmpdir(), 'vouchsafe-authority-')));
   try {
     for (const part of parts) {
       const result = await play(part, context);
@@ -20,7 +31,7 @@ export async function runDemo(scenario: Scenario | undefined, context: Context):
       if (screen !== undefined) result.render(screen);
     }
   } finally {
-    await rm(authority, { recursive: true, force: true });
+    if (given === undefined) await rm(authority, { recursive: true, force: true });
   }
   const exit = results.every((result) => result.exit === 0) ? 0 : 1;
   return {
@@ -46,6 +57,8 @@ export async function runDemo(scenario: Scenario | undefined, context: Context):
     const telling = { authority, context: given, screen };
     if (part === 'snp') return (await import('./snp/tell-snp.js')).tellSnp(telling);
     if (part === 'broker') return (await import('./broker/tell-broker.js')).tellBroker(telling);
+    if (part === 'containers')
+      return (await import('./containers/tell-containers.js')).tellContainers({ ...telling, starts });
     return (await import('./tell-launch.js')).tellLaunch(part, telling);
   }
 }
@@ -53,5 +66,5 @@ export async function runDemo(scenario: Scenario | undefined, context: Context):
 function partsOf(scenario: Scenario | undefined): readonly Exclude<Scenario, 'all'>[] {
   const launches = ['sev', 'sev-es', 'snp'] as const;
   if (scenario === undefined) return launches;
-  return scenario === 'all' ? [...launches, 'broker', 'attacks'] : [scenario];
+  return scenario === 'all' ? [...launches, 'broker', 'containers', 'attacks'] : [scenario];
 }

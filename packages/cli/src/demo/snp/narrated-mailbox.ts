@@ -40,7 +40,11 @@ export function narratedSnpMailbox(machine: HostMachine, narrate: Narrator): Hos
     }
     await tellPages();
     if (command === 'SNP_LAUNCH_FINISH') {
-      const { idBlockAddress, idAuthAddress } = await parsed(snpLaunchFinishBuffer, bufferAddress);
+      const { flags, idBlockAddress, idAuthAddress } = await parsed(snpLaunchFinishBuffer, bufferAddress);
+      if (!flags.idBlock) {
+        const buffer = await read(bufferAddress, snpLaunchFinishBuffer.size);
+        return narrate.message('host', 'processor', 'SNP_LAUNCH_FINISH without an ID block', buffer);
+      }
       const block = await read(idBlockAddress, idBlock.size);
       const authentication = await read(idAuthAddress, idAuthentication.size);
       const content = concat(block, authentication);
@@ -66,7 +70,10 @@ export function narratedSnpMailbox(machine: HostMachine, narrate: Narrator): Hos
       );
     }
     if (command === 'SNP_LAUNCH_FINISH') {
-      await narrate.step('processor', 'the guest is the one that its owner signed', 'accepted');
+      const { flags } = await parsed(snpLaunchFinishBuffer, bufferAddress);
+      if (flags.idBlock)
+        await narrate.step('processor', 'the guest is the one that its owner signed', 'accepted');
+      else await narrate.step('processor', 'the launch digest is final: it stands in every report');
     }
     if (command === 'SNP_GUEST_REQUEST') {
       const { responseAddress } = await parsed(snpGuestRequestBuffer, bufferAddress);
