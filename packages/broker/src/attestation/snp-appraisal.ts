@@ -71,7 +71,8 @@ export function snpAppraiser(options: SnpAppraiserOptions): SnpAppraiser {
       endorsements.set(key, known);
       return known;
     }
-    const { kind, line, vek, certificates, lists } = files;
+    const { kind, vek, certificates, lists } = files;
+    const line = lineOf(vek) ?? files.line;
     const stored = line === undefined ? { certificates: [], crls: [] } : shelf.authorities(kind, line);
     const crls = [...lists, ...stored.crls];
     const made = {
@@ -99,7 +100,7 @@ export function snpAppraiser(options: SnpAppraiserOptions): SnpAppraiser {
       {
         kind,
         vek,
-        line: lineOf(vek) ?? parsed?.line,
+        line: parsed?.line,
         certificates: offered.certificates,
         lists: listsOf(offered.revocationLists),
       },
@@ -162,6 +163,7 @@ interface Found {
 
 interface Files {
   readonly kind: VekKind;
+  /** Of the report; a certificate that names one knows better. */
   readonly line: ProductLine | undefined;
   readonly vek: Uint8Array | undefined;
   readonly certificates: readonly Uint8Array[];

@@ -1,5 +1,5 @@
 import { createHmac, createPrivateKey, hkdfSync, type KeyObject } from 'node:crypto';
-import { concat, constantTimeEqual, openSecret, type RandomSource, Secret, toHex } from '@vouchsafe/sev';
+import { concat, constantTimeEqual, openSecret, type RandomSource, Secret } from '@vouchsafe/sev';
 import { refuseState } from '../state/checks.js';
 import { seal, unseal } from './sealing.js';
 
@@ -66,9 +66,14 @@ export class StateKeys {
 
   /** HMAC-SHA-256 (32 bytes) over a table's name and the named columns of a row, except `mac` itself. */
   mac(table: string, row: RowValues): Uint8Array {
-    const columns = Object.keys(row).filter((name) => name !== 'mac');
-    const values = columns.sort().map((name) => [name, macText(row[name]!)]);
-    return this.#hmac(this.#rows, [table, values]);
+    const columns = Object.keys(row)
+      .filter((name) => name !== 'mac')
+      .sort();
+    const values = columns.map((name) => row[name]!);
+    const header = columns.map((name, i) => [name, headerOf(values[i]!)]);
+    const hmac = createHmac('sha256', openSecret(this.#rows)).update(JSON.stringify([table, header]));
+    for (const value of values) if (value instanceof Uint8Array) hmac.update(value);
+    return new Uint8Array(hmac.digest());
   }
 
   /** Adds the authentication code to a row that is about to be written. */
@@ -107,8 +112,9 @@ export class StateKeys {
   }
 }
 
-function macText(value: string | number | Uint8Array | null): string | number | null {
-  return value instanceof Uint8Array ? `0x${toHex(value)}` : typeof value === 'string' ? `=${value}` : value;
+/** Bytes follow the header, where their lengths stand. */
+function headerOf(value: string | number | Uint8Array | null) {
+  return value instanceof Uint8Array ? [value.length] : value;
 }
 
 function refuseRow(name: string): never {
