@@ -85,13 +85,14 @@ function roleProblem(
   return `${owner.role} imports ${specifier}, but it may import ${allowed}: ${rule.why}`;
 }
 
-/** A test may borrow another package's test helpers, which no package exports. */
+/** A test may borrow other packages' test helpers, which no package exports, and what tools start, which nobody publishes. */
 function relativeProblem(specifier: string, file: SourceFile, owner: WorkspacePackage): string | undefined {
   const target = posix.normalize(posix.join(posix.dirname(file.path), specifier));
   if (specifier.startsWith('/') || !target.startsWith(`${owner.folder}/src/`)) {
-    if (file.isTest && /^packages\/[^/]+\/src\/(?:.+\/)?testing\//.test(target)) return undefined;
+    if (file.isTest && /^(?:packages\/[^/]+\/src\/(?:.+\/)?testing|tools\/src)\//.test(target))
+      return undefined;
     const how = file.isTest
-      ? 'Import the package by name; only test helpers under src/testing/ may be borrowed'
+      ? 'Import the package by name; only tools and test helpers under src/testing/ may be borrowed'
       : 'Import the package by name, if the table allows it';
     return `imports ${specifier}, which leaves ${owner.folder}/src. ${how}`;
   }
