@@ -27,6 +27,7 @@ export const demo = command({
       line: 'demo containers --starts 50',
       explains: 'an encrypted image, opened in fifty short-lived machines; how long attestation takes',
     },
+    { line: 'demo boot', explains: 'a measured boot unlocks its disk; one with a byte changed does not' },
     { line: 'demo attacks', explains: 'what a hostile host could try, and who refuses it' },
   ],
   async run({ scenario, starts, authority }, context) {

@@ -1,4 +1,4 @@
-import { access, constants, readdir, writeFile } from 'node:fs/promises';
+import { access, constants, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buildGuestFirmware } from '@vouchsafe/guest';
 
@@ -30,6 +30,15 @@ export async function prepareBootFiles(folder: string, installed = '/boot'): Pro
     commandLine,
     source: 'a made-up kernel and initrd: none is installed here',
   };
+}
+
+/** The same files, but for one byte of the initrd. */
+export async function changedInitrd(files: BootFiles, folder: string): Promise<BootFiles> {
+  const bytes = new Uint8Array(await readFile(files.initrd));
+  bytes[bytes.length >> 1]! ^= 1;
+  const initrd = join(folder, 'initrd.changed');
+  await writeFile(initrd, bytes);
+  return { ...files, initrd };
 }
 
 /** The newest kernel of a folder that has an initrd of the same version, both readable. */

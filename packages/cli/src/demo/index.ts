@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Context, Result } from '../frame/command.js';
 import { screenOn } from '../frame/screen.js';
 
-export const scenarios = ['sev', 'sev-es', 'snp', 'broker', 'containers', 'attacks', 'all'] as const;
+export const scenarios = ['sev', 'sev-es', 'snp', 'broker', 'boot', 'containers', 'attacks', 'all'] as const;
 export type Scenario = (typeof scenarios)[number];
 
 export interface DemoOptions {
@@ -57,6 +57,7 @@ export async function runDemo(
     const telling = { authority, context: given, screen };
     if (part === 'snp') return (await import('./snp/tell-snp.js')).tellSnp(telling);
     if (part === 'broker') return (await import('./broker/tell-broker.js')).tellBroker(telling);
+    if (part === 'boot') return (await import('./boot/tell-boot.js')).tellBoot(telling);
     if (part === 'containers')
       return (await import('./containers/tell-containers.js')).tellContainers({ ...telling, starts });
     return (await import('./tell-launch.js')).tellLaunch(part, telling);
@@ -66,5 +67,5 @@ export async function runDemo(
 function partsOf(scenario: Scenario | undefined): readonly Exclude<Scenario, 'all'>[] {
   const launches = ['sev', 'sev-es', 'snp'] as const;
   if (scenario === undefined) return launches;
-  return scenario === 'all' ? [...launches, 'broker', 'containers', 'attacks'] : [scenario];
+  return scenario === 'all' ? [...launches, 'broker', 'boot', 'containers', 'attacks'] : [scenario];
 }

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildGuestPolicy } from '@vouchsafe/sev';
-import { prepareBootFiles } from './boot-files.js';
+import { changedInitrd, prepareBootFiles } from './boot-files.js';
 import type { NarrationEvent } from './narration.js';
 import type { GuestSettings } from './roles/guest.js';
 import type { HostResult, HostSettings } from './roles/host.js';
@@ -18,6 +18,9 @@ const machine = { vcpus: 1, vcpuType: 'EPYC-Milan' } as const;
 export async function launchDemo(
   mode: 'sev' | 'sev-es',
   { authority, tell, progress, signal }: Play,
+  {
+    changesInitrd = false,
+  }: { /** The host changes one byte of what it boots. */ readonly changesInitrd?: boolean } = {},
 ): Promise<Story> {
   const folder = await mkdtemp(join(tmpdir(), 'vouchsafe-demo-'));
   const inFolder = (name: string) => join(folder, name);
@@ -66,7 +69,7 @@ export async function launchDemo(
       ownerSocket: inFolder('owner.sock'),
       keyService: keyService.ready.address,
       case: mode === 'sev' ? 'A' : 'B',
-      files,
+      files: changesInitrd ? await changedInitrd(files, folder) : files,
       ...machine,
     } satisfies HostSettings);
     const { accepted, console } = (await host.ended) as HostResult;

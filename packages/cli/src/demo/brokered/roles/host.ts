@@ -17,8 +17,6 @@ export interface HostSettings {
   readonly commandLine: string;
   /** Machines, one after the other. */
   readonly starts: number;
-  /** Changes one byte of the initrd, and has it measured as it is then. */
-  readonly changesInitrd?: boolean | undefined;
   /** An OCI layout that it keeps for the machines, and looks into. */
   readonly image?: string | undefined;
 }
@@ -49,10 +47,6 @@ async function launchAll(
 ): Promise<HostResult> {
   const { policy, vcpus, vcpuType, memory } = brokeredMachine;
   const { firmware, kernel, initrd } = await readBootImages(settings.files);
-  if (settings.changesInitrd) {
-    initrd[initrd.length >> 1]! ^= 1;
-    await narrate.step('host', 'changes one byte of the initrd');
-  }
   const certificateTable = await certificatesOf(bare, settings.keyService, narrate);
   const configuration = {
     mode: 'snp',
