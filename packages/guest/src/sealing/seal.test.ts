@@ -218,7 +218,7 @@ describe('a sealed volume', () => {
         volume,
         random: systemRandom,
       });
-      expect(await unlockSealedVolume(deviceOf(), sealedKey, { volume })).toEqual({ kind: 'luks2' });
+      expect(await unlockSealedVolume(deviceOf(), sealedKey, { volume })).toMatchObject({ kind: 'luks2' });
       await expect(unlockSealedVolume(deviceOf({ chip: 2 }), sealedKey, { volume })).rejects.toThrow(
         WrongSealingKeyError,
       );
