@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { readInitrdPaths } from '../../../packages/cli/src/commands/check/cpio-names.js';
-import { buildCpio, type CpioEntry } from './cpio.js';
+import { buildCpio, type CpioEntry } from '../../../../../tools/src/initrd/cpio.js';
+import { readInitrdPaths } from './cpio-names.js';
 
 const file = (path: string, bytes = new Uint8Array()): CpioEntry => ({ path, bytes });
 
