@@ -42,7 +42,14 @@ interface DeclaredAttack {
 
 /** Against a guest of SEV or SEV-ES. */
 export interface SevAttack extends DeclaredAttack {
-  readonly flow: 'endorsement' | 'launch' | 'measurement' | 'secret' | 'ownership of ASIDs' | 'run time';
+  readonly flow:
+    | 'endorsement'
+    | 'launch'
+    | 'measurement'
+    | 'boot'
+    | 'secret'
+    | 'ownership of ASIDs'
+    | 'run time';
   readonly modes: readonly ('sev' | 'sev-es')[];
   /** Tries it on a platform of its own, with an owner who expects the world's images. */
   run(world: World, rig: Rig): Promise<Outcome>;
@@ -52,6 +59,8 @@ export interface SevAttack extends DeclaredAttack {
 export interface SnpAttack extends DeclaredAttack {
   readonly flow:
     | 'launch'
+    | 'boot'
+    | 'images and secrets'
     | 'memory'
     | 'privilege levels'
     | 'guest messages'

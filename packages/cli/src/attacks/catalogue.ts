@@ -1,10 +1,12 @@
 import type { Attack, SevAttack, SnpAttack } from './attack.js';
 import { asidAttacks } from './sev/address-space-ids.js';
+import { bootAttacks } from './sev/boot.js';
 import { endorsementAttacks } from './sev/endorsement.js';
 import { launchAttacks } from './sev/launch.js';
 import { measurementAttacks } from './sev/measurement.js';
 import { runTimeAttacks } from './sev/run-time.js';
 import { secretAttacks } from './sev/secret.js';
+import { snpBootAttacks } from './snp/boot.js';
 import { snpKeyAttacks } from './snp/keys.js';
 import { snpLaunchAttacks } from './snp/launch.js';
 import { snpMemoryAttacks } from './snp/memory.js';
@@ -12,12 +14,14 @@ import { guestMessageAttacks } from './snp/messages.js';
 import { snpPrivilegeAttacks } from './snp/privilege-levels.js';
 import { snpReportAttacks } from './snp/reports.js';
 import { snpVersionAttacks } from './snp/versions.js';
+import { workloadAttacks } from './snp/workloads.js';
 
 /** Every attack on guests of SEV and SEV-ES, in the order of a machine's life. */
 export const sevAttacks: readonly SevAttack[] = [
   ...endorsementAttacks,
   ...launchAttacks,
   ...measurementAttacks,
+  ...bootAttacks,
   ...secretAttacks,
   ...asidAttacks,
   ...runTimeAttacks,
@@ -26,12 +30,14 @@ export const sevAttacks: readonly SevAttack[] = [
 /** The same for guests of SEV-SNP. */
 export const snpAttacks: readonly SnpAttack[] = [
   ...snpLaunchAttacks,
+  ...snpBootAttacks,
   ...snpMemoryAttacks,
   ...snpPrivilegeAttacks,
   ...guestMessageAttacks,
   ...snpReportAttacks,
   ...snpVersionAttacks,
   ...snpKeyAttacks,
+  ...workloadAttacks,
 ];
 
 /** All of them. `docs/attacks.md` is generated from this list. */

@@ -4,10 +4,18 @@ import {
   GuestChannelError,
   GuestMemoryError,
   RequestRefusedError,
+  SealedSecretRefusedError,
   WrongSealingKeyError,
 } from '@vouchsafe/guest';
 import { FirmwareCommandError } from '@vouchsafe/host';
-import { type Appraisal, type Check, guestMessageStatusName, MalformedError, verdict } from '@vouchsafe/sev';
+import {
+  type Appraisal,
+  type Check,
+  guestMessageStatusName,
+  MalformedError,
+  RefusedError,
+  verdict,
+} from '@vouchsafe/sev';
 import type { Outcome } from './attack.js';
 
 /** How an attack ended, from what the owner, the verifier, the processor or the reverse map table answered. */
@@ -22,7 +30,21 @@ export function verifierOutcome(appraisal: Appraisal, otherwise: string): Outcom
   return appraisalOutcome('verifier', appraisal, otherwise);
 }
 
-function appraisalOutcome(who: 'owner' | 'verifier', appraisal: Appraisal, otherwise: string): Outcome {
+/** The same for what a guest holds against what it knows, whether it says so by its appraisal or by refusing. */
+export async function appraisedByGuest(otherwise: string, work: () => Promise<Appraisal>): Promise<Outcome> {
+  try {
+    return appraisalOutcome('guest', await work(), otherwise);
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    return appraisalOutcome('guest', error.appraisal, otherwise);
+  }
+}
+
+function appraisalOutcome(
+  who: 'owner' | 'verifier' | 'guest',
+  appraisal: Appraisal,
+  otherwise: string,
+): Outcome {
   const { accepted, failed } = verdict(appraisal);
   const [first] = failed;
   if (accepted || first === undefined)
@@ -77,7 +99,12 @@ function guestRefusal(error: unknown): Pick<Outcome, 'refusedBy' | 'at'> | undef
   const guest = (at: string) => ({ refusedBy: 'guest', at }) as const;
   if (error instanceof GuestChannelError) return guest(error.failure);
   if (error instanceof GuestMemoryError) return guest(error.kind);
-  if (error instanceof BootRefusedError || error instanceof WrongSealingKeyError) return guest(error.code);
+  if (
+    error instanceof BootRefusedError ||
+    error instanceof WrongSealingKeyError ||
+    error instanceof SealedSecretRefusedError
+  )
+    return guest(error.code);
   if (!(error instanceof RequestRefusedError)) return undefined;
   return { refusedBy: 'processor', at: guestMessageStatusName(error.status ?? -1) ?? 'unknown status' };
 }
