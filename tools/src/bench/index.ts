@@ -2,6 +2,7 @@ import { postgresPrograms } from '../postgres/cluster.js';
 import { brokerSessions } from './broker-sessions.js';
 import { chainVerification } from './chain.js';
 import { imageInFolder, layerInMemory } from './image-layer.js';
+import { keyUnwraps } from './key-unwraps.js';
 import { launches } from './launch.js';
 import { launchDigest } from './launch-digest.js';
 import { encryptedLaunchUpdate } from './launch-update.js';
@@ -30,6 +31,7 @@ export const benchmarks: readonly { readonly name: string; make(): Promise<Omit<
   { name: 'derive a key for an SNP guest', make: snpDerivedKeys },
   { name: 'decrypt a layer of 64 MiB', make: layerInMemory },
   { name: 'decrypt an image of 64 MiB in a folder', make: imageInFolder },
+  { name: 'unwrap a layer’s key in a warm session, broker on SQLite', make: keyUnwraps },
   { name: 'attest and get a secret, broker on SQLite', make: () => brokerSessions('sqlite') },
   ...(postgresPrograms() === undefined
     ? []
