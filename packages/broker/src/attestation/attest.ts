@@ -55,7 +55,7 @@ export function attestation(options: AttestOptions) {
   async function attest(cookie: string | undefined, body: string): Promise<Attested> {
     const id = sessionIdOfCookie(cookie);
     const given = rcarAttestation.parseText(body);
-    const session = id === undefined ? undefined : await sessions.find(state.db.query, id);
+    const session = id === undefined ? undefined : await sessions.find(state.db.lookups, id);
     if (id === undefined || cookie === undefined || session === undefined) throw new SessionRefusedError();
     const now = state.clock.now();
     const evidenceDigest = evidenceDigestOf(body);
@@ -169,7 +169,7 @@ export function attestation(options: AttestOptions) {
     readonly now: number;
   }) {
     const { session, claims, appraisal, runtimeData, additional, now } = found;
-    const vector = await options.rules.use(state.db.query, now, async (rules) =>
+    const vector = await options.rules.use(state.db.lookups, now, async (rules) =>
       vectorOf(claims, appraisal, rules, now),
     );
     const subject = {

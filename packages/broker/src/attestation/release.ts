@@ -50,13 +50,13 @@ export function release(options: ReleaseOptions) {
   async function guestOf({ cookie, bearer }: GuestCredentials): Promise<Guest> {
     const now = state.clock.now();
     const ofCookie = sessionIdOfCookie(cookie);
-    const session = ofCookie === undefined ? undefined : await sessions.find(state.db.query, ofCookie);
+    const session = ofCookie === undefined ? undefined : await sessions.find(state.db.lookups, ofCookie);
     const attested = session?.answer?.attested;
     if (session !== undefined && attested !== undefined && now < session.expiresAt)
       return { session: session.id, attestation: attested };
     if (bearer === undefined) throw new SessionRefusedError();
     const { id } = await verifyEarToken(options.keys, bearer, options.issuer, now);
-    const named = await sessions.find(state.db.query, id);
+    const named = await sessions.find(state.db.lookups, id);
     if (named?.answer?.attested === undefined) throw new SessionRefusedError();
     return { session: named.id, attestation: named.answer.attested };
   }

@@ -1,6 +1,7 @@
 import { UnavailableError, VouchsafeError } from '@vouchsafe/sev';
 import { Kysely, type Transaction as KyselyTransaction, Migrator, sql } from 'kysely';
 import { driverCode, type Engine, openEngine } from './engines.js';
+import { GroupCommit } from './group-commit.js';
 import { migrationsFor } from './migrations.js';
 import { NormalisedRows } from './rows.js';
 import { isBusy } from './sqlite.js';
@@ -22,7 +23,11 @@ export interface Database {
   readonly query: Kysely<Tables>;
   /** Its reading transactions do not hold up writing; see {@link inSnapshot}. */
   readonly reader: Kysely<Tables>;
+  /** For single reading statements, which see what is durable and wait for nobody who is writing. */
+  readonly lookups: Kysely<Tables>;
   readonly faultPoint: FaultPoint;
+  /** Runs work in a transaction of the engine, alone or with others that share its commit. */
+  readonly transact: <T>(work: (query: KyselyTransaction<Tables>) => Promise<T>) => Promise<T>;
   close(): Promise<void>;
 }
 
@@ -51,8 +56,13 @@ export async function openDatabase(url: string, options: OpenDatabaseOptions = {
   const { engine, name, dialect, reader: readerDialect } = openEngine(url);
   const query = new Kysely<Tables>({ dialect, plugins: [new NormalisedRows(faultPoint)] });
   const reader = new Kysely<Tables>({ dialect: readerDialect(), plugins: [new NormalisedRows()] });
+  const isSqlite = engine === 'sqlite';
+  const lookups = isSqlite
+    ? new Kysely<Tables>({ dialect: readerDialect(), plugins: [new NormalisedRows(faultPoint)] })
+    : query;
+  const groups = isSqlite ? new GroupCommit(query) : undefined;
   const close = async () => {
-    await Promise.all([query.destroy(), reader.destroy()]);
+    await Promise.all([query.destroy(), reader.destroy(), ...(isSqlite ? [lookups.destroy()] : [])]);
   };
   try {
     await migrate(query, engine, name);
@@ -60,7 +70,9 @@ export async function openDatabase(url: string, options: OpenDatabaseOptions = {
     await close();
     throw asUnavailable(error, name);
   }
-  return { engine, name, query, reader, faultPoint, close };
+  const transact: Database['transact'] = (work) =>
+    groups === undefined ? query.transaction().execute(work) : groups.run(work);
+  return { engine, name, query, reader, lookups, faultPoint, transact, close };
 }
 
 async function migrate(query: Kysely<Tables>, engine: Engine, name: string): Promise<void> {
@@ -110,7 +122,7 @@ export async function inTransaction<T>(db: Database, work: (tx: Transaction) => 
     let failure: unknown;
     let result: T;
     try {
-      result = await db.query.transaction().execute(async (query) => {
+      result = await db.transact(async (query) => {
         try {
           await db.faultPoint('begun');
           const value = await work({
