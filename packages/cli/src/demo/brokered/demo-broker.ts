@@ -78,7 +78,7 @@ export async function openDemoBroker({
     keyService: createKdsClient({ baseUrl: keyService }),
     tokenLifetime: lease,
   });
-  // What is due soon after the start is done before the first guest: then nothing of it is counted among what guests cause.
+  // What is due soon after a start is done before the first guest, and not counted among what guests cause.
   await broker.maintain();
   const address = await broker.listen({ host: '127.0.0.1', port: 0 });
 
