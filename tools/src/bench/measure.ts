@@ -8,6 +8,8 @@ export interface Benchmark {
   ours(): Promise<unknown> | unknown;
   /** The primitives on the same inputs, as directly as the platform offers them. */
   raw(): Promise<unknown> | unknown;
+  /** Milliseconds that ours takes to come to its pace: a server of its own compiles what it does often. */
+  readonly warmUpMs?: number;
   /** What else there is to say once both sides have run: the times of single operations, what binds. */
   notes?(): readonly string[];
   close?(): Promise<unknown> | unknown;
@@ -29,6 +31,8 @@ export interface MeasureOptions {
   readonly rounds: number;
   /** How long one side of one round should take. */
   readonly sliceMs: number;
+  /** Measures at once what is not at its pace yet. */
+  readonly cold?: boolean;
 }
 
 /**
@@ -37,8 +41,10 @@ export interface MeasureOptions {
  */
 export async function measure(
   benchmark: Benchmark,
-  { rounds, sliceMs }: MeasureOptions,
+  { rounds, sliceMs, cold = false }: MeasureOptions,
 ): Promise<Measurement> {
+  const warm = performance.now() + (cold ? 0 : (benchmark.warmUpMs ?? 0));
+  while (performance.now() < warm) await benchmark.ours();
   const sides = [() => benchmark.ours(), () => benchmark.raw()] as const;
   const calls = [await callsIn(sides[0], sliceMs), await callsIn(sides[1], sliceMs)] as const;
   const rates: [number[], number[]] = [[], []];
