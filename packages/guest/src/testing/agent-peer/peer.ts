@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -43,9 +43,12 @@ export async function makeAgentPeer(): Promise<AgentPeer | undefined> {
   const files = readdirSync(here).filter((name) => name.endsWith('.proto'));
   const out = [`--python_out=${folder}`, `--grpc_out=${folder}`, `--plugin=protoc-gen-grpc=${plugin}`];
   await run('/usr/bin/protoc', ['-I', here, ...out, ...files]);
+  // A copy, as a clone may lie where another user cannot read.
+  const script = join(folder, 'client.py');
+  copyFileSync(join(here, 'client.py'), script);
   await run('chmod', ['-R', 'a+rX', folder]);
   return {
-    call: (calls, user) => ask(join(here, 'client.py'), folder, calls, user),
+    call: (calls, user) => ask(script, folder, calls, user),
     remove: () => rmSync(folder, { recursive: true, force: true }),
   };
 }
