@@ -1,5 +1,5 @@
 import rateLimit from '@fastify/rate-limit';
-import { rcarErrorOf } from '@vouchsafe/protocol';
+import { rcarErrorOf, rcarPrefix } from '@vouchsafe/protocol';
 import {
   type FastifyInstance,
   type FastifyReply,
@@ -57,9 +57,12 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
     return503OnClosing: true,
     // Asking for the headers of a secret would release it.
     exposeHeadRoutes: false,
-    // Before any route: its message would repeat the path.
-    frameworkErrors: (_error: unknown, _request: FastifyRequest, reply: FastifyReply) => {
-      void reply.code(400).send(rcarErrorOf('InvalidRequestPath', 'the path is malformed'));
+    // Before any route: its message would repeat the path. Trustee's clients end at once with this answer.
+    frameworkErrors: (_error: unknown, { url }: FastifyRequest, reply: FastifyReply) => {
+      const message = 'the path is malformed';
+      void (url.startsWith(`${rcarPrefix}/`)
+        ? reply.code(404).send(rcarErrorOf('InvalidRequestPath', message))
+        : reply.code(400).send({ error: 'malformed', structure: 'request', field: 'path', message }));
     },
   };
   const app: FastifyInstance =

@@ -1,4 +1,10 @@
-import { largestRcarRequest, parseResourcePath, rcarCookie, rcarErrorOf } from '@vouchsafe/protocol';
+import {
+  largestRcarRequest,
+  parseResourcePath,
+  rcarCookie,
+  rcarErrorOf,
+  rcarPrefix,
+} from '@vouchsafe/protocol';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { GuestCredentials, GuestService } from '../attestation/guest-service.js';
 import { EvidenceRefusedError, ReleaseDeniedError, SessionRefusedError } from '../attestation/refused.js';
@@ -13,8 +19,6 @@ declare module 'fastify' {
     rcar?: RcarPurpose;
   }
 }
-
-export const rcarPrefix = '/kbs/v0';
 
 /**
  * Everything under `/kbs/v0`: readers of any content type, as Trustee's clients are free with it, and errors as they know

@@ -69,24 +69,29 @@ export async function makeSilicon() {
 }
 export type Silicon = Awaited<ReturnType<typeof makeSilicon>>;
 
+/** Takes what is to be ended, for when the time has come; the last that was begun is ended first. */
+export type AtEnd = (end: () => Promise<void> | void) => void;
+
 export interface TestBrokerOptions extends Partial<Omit<BrokerOptions, 'now' | 'masterKey'>> {
   readonly silicon?: Silicon;
   readonly key?: number;
+  /** By default, everything is ended when the test is finished. */
+  readonly atEnd?: AtEnd;
 }
 
-export function temporaryDatabase(): string {
+function temporaryDatabase(atEnd: AtEnd): string {
   const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-broker-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  atEnd(() => rmSync(folder, { recursive: true, force: true }));
   return `sqlite:${join(folder, 'broker.db')}`;
 }
 
 /** An initialised broker with a clock that stands until it is told, one trusted issuer, and a token with every role. */
 export async function makeBroker(options: TestBrokerOptions = {}) {
-  const { key = 1, ...given } = options;
+  const { key = 1, atEnd = onTestFinished as AtEnd, ...given } = options;
   const silicon = options.silicon ?? (await makeSilicon());
   const clock = { now: testTime };
   const common = {
-    database: options.database ?? temporaryDatabase(),
+    database: options.database ?? temporaryDatabase(atEnd),
     masterKey: localMasterKey(Secret.take(new Uint8Array(32).fill(key)), systemRandom),
     random: systemRandom,
     now: () => clock.now,
@@ -109,7 +114,7 @@ export async function makeBroker(options: TestBrokerOptions = {}) {
       closed = true;
       await broker.close();
     };
-    onTestFinished(() => close());
+    atEnd(close);
     return { ...broker, close };
   };
   const broker = await open();
@@ -205,11 +210,14 @@ export interface GuestChanges {
   /** Certificates beside the report; the VCEK unless told otherwise. */
   readonly certificates?: 'vcek' | 'none' | 'table';
   readonly initData?: string;
+  /** Of another chip than the test's (64 bytes), with a VCEK of its own. */
+  readonly chipId?: Uint8Array;
 }
 
 /** A guest on the test's chip, request by request. */
 export async function makeGuest(endorser: TestEndorser, changes: GuestChanges = {}) {
   const key: TeeKeyPair = await generateTeeKey(changes.kind);
+  const { chipId } = changes;
 
   async function challenge(broker: Pick<Broker, 'app'>, request: object = {}) {
     const answer = await inject<{ nonce: string }>(broker, {
@@ -239,7 +247,7 @@ export async function makeGuest(endorser: TestEndorser, changes: GuestChanges = 
     const reportData = await reportDataOf({ ...runtimeData, ...bound } as typeof runtimeData);
     const bytes = await makeReport(endorser.vekKey, {
       ...report,
-      fields: { vmpl: 0, reportData, ...report.fields },
+      fields: { vmpl: 0, reportData, ...(chipId === undefined ? {} : { chipId }), ...report.fields },
     });
     const primary = snpEvidenceJson({ report: bytes, certificates: await certificatesOf(endorser, changes) });
     return jsonText({
@@ -288,20 +296,21 @@ export async function makeGuest(endorser: TestEndorser, changes: GuestChanges = 
   return { key, challenge, evidence, attest, get, attested, open };
 }
 
-async function certificatesOf(endorser: TestEndorser, { certificates = 'vcek' }: GuestChanges) {
+async function certificatesOf(endorser: TestEndorser, { certificates = 'vcek', chipId }: GuestChanges) {
   if (certificates === 'none') return [];
   const entry = (kind: 'VCEK' | 'ASK' | 'ARK', bytes: Uint8Array) => ({
     kind,
     guid: certificateTableGuids[kind],
     bytes,
   });
-  const vcek = entry('VCEK', (await endorser.vek('VCEK')).raw);
+  const vek = chipId === undefined ? endorser.vek('VCEK') : endorser.vek('VCEK', undefined, { hwid: chipId });
+  const vcek = entry('VCEK', (await vek).raw);
   return certificates === 'vcek'
     ? [vcek]
     : [vcek, entry('ASK', endorser.ask.raw), entry('ARK', endorser.ark.raw)];
 }
 
-export function cookieOf({ headers }: Answered): string | undefined {
+function cookieOf({ headers }: Answered): string | undefined {
   return /^(kbs-session-id=[0-9a-f]{32});/.exec(String(headers['set-cookie'] ?? ''))?.[1];
 }
 

@@ -22,10 +22,13 @@ export const largestRcarAnswer = 2 * 1024 * 1024;
 /** The cookie that carries the session's id from the challenge on. */
 export const rcarCookie = 'kbs-session-id';
 
+/** What every path of the protocol begins with. */
+export const rcarPrefix = '/kbs/v0';
+
 export const rcarPaths = {
-  auth: '/kbs/v0/auth',
-  attest: '/kbs/v0/attest',
-  resource: '/kbs/v0/resource',
+  auth: `${rcarPrefix}/auth`,
+  attest: `${rcarPrefix}/attest`,
+  resource: `${rcarPrefix}/resource`,
 } as const;
 
 const anObject = { error: 'expected an object' };
