@@ -143,7 +143,7 @@ describe('whoever asks too often', () => {
 
 describe('what monitors see', () => {
   it('counts, and names no resource', async () => {
-    const world = await releasing();
+    const world = await releasing({ silicon });
     const guest = await makeGuest(silicon.endorser);
     const session = await guest.attested(world.broker);
     await guest.get(world.broker, path, session);

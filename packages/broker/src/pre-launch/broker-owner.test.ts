@@ -5,7 +5,7 @@ import {
   measurementEvidence,
   secretDelivery,
 } from '@vouchsafe/protocol';
-import { calculateLaunchDigest, type PlatformRoot, toHex, wellKnownSecretGuids } from '@vouchsafe/sev';
+import { type PlatformRoot, toHex, wellKnownSecretGuids } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Broker } from '../broker.js';
 import type { RecordEntry } from '../record/entry.js';
@@ -20,7 +20,7 @@ import {
   type TestBroker,
   type TestBrokerOptions,
 } from '../testing/broker.js';
-import { files, image, policies } from '../testing/owner.js';
+import { digestOf, policies } from '../testing/owner.js';
 import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from '../testing/platform.js';
 
 let silicon: Silicon;
@@ -29,14 +29,7 @@ let digest: Uint8Array;
 beforeAll(async () => {
   silicon = await makeSilicon();
   platform = await makeTestPlatform(await makeTestAuthority());
-  const { kernel, initrd, commandLine: append } = files;
-  ({ digest } = await calculateLaunchDigest({
-    mode: 'sev',
-    firmware: image.firmware,
-    kernel,
-    initrd,
-    append,
-  }));
+  digest = await digestOf();
 });
 
 const passphrase = 'correct horse battery staple';

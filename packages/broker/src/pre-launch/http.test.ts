@@ -7,7 +7,6 @@ import { connectGuestOwner } from '@vouchsafe/host';
 import { largestRequest, launchRequest, measurementEvidence } from '@vouchsafe/protocol';
 import {
   amdPlatformRoots,
-  calculateLaunchDigest,
   InvalidArgumentError,
   openSecret,
   RefusedError,
@@ -16,7 +15,7 @@ import {
   UnavailableError,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { diskPassphrase, files, image, makeOwner } from '../testing/owner.js';
+import { digestOf, diskPassphrase, makeOwner } from '../testing/owner.js';
 import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from '../testing/platform.js';
 import { type OwnerAddress, serveGuestOwner } from './http.js';
 import type { GuestOwner } from './owner.js';
@@ -27,14 +26,7 @@ let digest: Uint8Array;
 
 beforeAll(async () => {
   platform = await makeTestPlatform(await makeTestAuthority());
-  const { kernel, initrd, commandLine: append } = files;
-  ({ digest } = await calculateLaunchDigest({
-    mode: 'sev',
-    firmware: image.firmware,
-    kernel,
-    initrd,
-    append,
-  }));
+  digest = await digestOf();
 });
 
 async function serve(owner: GuestOwner, address: OwnerAddress = { host: '127.0.0.1', port: 0 }) {

@@ -1,10 +1,18 @@
 import { launchBundle, launchRequest, measurementEvidence } from '@vouchsafe/protocol';
 import { toHex, wellKnownSecretGuids } from '@vouchsafe/sev';
-import { expect, it } from 'vitest';
+import { beforeAll, expect, it } from 'vitest';
 import type { DigestReference } from '../reference-values/document.js';
-import { base64, inject, makeBroker, permitAll, publish } from '../testing/broker.js';
+import {
+  base64,
+  inject,
+  makeBroker,
+  makeSilicon,
+  permitAll,
+  publish,
+  type Silicon,
+} from '../testing/broker.js';
 import { policies } from '../testing/owner.js';
-import { makeTestAuthority, makeTestPlatform, version } from '../testing/platform.js';
+import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from '../testing/platform.js';
 
 const [older, newer] = [new Uint8Array(32).fill(0xa1), new Uint8Array(32).fill(0xb2)];
 const reference = (digest: Uint8Array, period: object = {}): DigestReference => ({
@@ -12,10 +20,16 @@ const reference = (digest: Uint8Array, period: object = {}): DigestReference => 
   ...period,
 });
 
+let silicon: Silicon;
+let platform: TestPlatform;
+beforeAll(async () => {
+  silicon = await makeSilicon();
+  platform = await makeTestPlatform(await makeTestAuthority());
+});
+
 /** A broker whose only kind of launch takes its digests from a document. */
 async function expecting(...launchDigests: DigestReference[]) {
-  const platform = await makeTestPlatform(await makeTestAuthority());
-  const world = await makeBroker({ platformRoots: [platform.authority.root] });
+  const world = await makeBroker({ silicon, platformRoots: [platform.authority.root] });
   const { admin, broker } = world;
   await admin.put('/v1/secrets/disks/luks/web', { content: base64('a pass-phrase') });
   await admin.put('/v1/policies/default', { policy: base64(permitAll) });

@@ -1,8 +1,16 @@
 import { buildGuestFirmware } from '@vouchsafe/guest';
-import { buildGuestPolicy, Secret, systemRandom, wellKnownSecretGuids } from '@vouchsafe/sev';
-import { createGuestOwner, type GuestOwnerOptions } from '../pre-launch/owner.js';
+import {
+  type Appraisal,
+  buildGuestPolicy,
+  calculateLaunchDigest,
+  Secret,
+  systemRandom,
+  verdict,
+  wellKnownSecretGuids,
+} from '@vouchsafe/sev';
+import { createGuestOwner, type GuestOwner, type GuestOwnerOptions } from '../pre-launch/owner.js';
 import { memorySessionStore, type PendingSession, type SessionStore } from '../pre-launch/sessions.js';
-import type { TestPlatform } from './platform.js';
+import { type TestPlatform, version } from './platform.js';
 
 const text = (value: string) => new TextEncoder().encode(value);
 
@@ -49,3 +57,30 @@ export async function makeOwner(
   });
   return { owner, clock, sessions };
 }
+
+/** The launch digest of the image, or of what it was changed into. */
+export async function digestOf(changes: object = {}): Promise<Uint8Array> {
+  const { kernel, initrd, commandLine: append } = files;
+  const { firmware } = image;
+  const given = { mode: 'sev', firmware, kernel, initrd, append, ...changes } as const;
+  return (await calculateLaunchDigest(given)).digest;
+}
+
+/** A session that the owner opened to the platform, the guest that was launched with it, and what reports its measurement. */
+export async function launch(owner: GuestOwner, platform: TestPlatform) {
+  const { bundle } = await owner.openSession(platform.request());
+  if (bundle === undefined) throw new Error('no session was opened');
+  const guest = await platform.start(bundle);
+  const report = (measurement: Uint8Array, changes: object = {}) =>
+    owner.appraiseMeasurement({
+      launchId: bundle.launchId,
+      measurement,
+      ...version,
+      policy: bundle.policy,
+      ...changes,
+    });
+  return { bundle, guest, report };
+}
+
+/** Ids of the checks that failed. */
+export const failedOf = (appraisal: Appraisal): string[] => verdict(appraisal).failed.map(({ id }) => id);
