@@ -24,6 +24,7 @@ import { filled, makeReport, type TestReport } from '../../../sev/src/testing/re
 import { cedarReleasePolicy } from '../policy/cedar/release-policy.js';
 import { decide } from '../policy/decision.js';
 import { defaultDemands } from '../policy/demands.js';
+import { someClaims } from '../testing/questions.js';
 import { someDocument } from '../testing/reference-values.js';
 import { type InitDataClaims, snpClaims } from './claims.js';
 import { revocationVerdict } from './revocation-verdict.js';
@@ -101,28 +102,8 @@ describe('the claims of a report', () => {
       vmpl: 1,
       idKeyDigest: '1d'.repeat(48),
       authorKeyDigest: 'a0'.repeat(48),
-      policy: {
-        abiMajor: 1,
-        abiMinor: 51,
-        smt: true,
-        migrationAgent: false,
-        debug: false,
-        singleSocket: false,
-        cxlAllowed: false,
-        aes256Xts: false,
-        raplDisabled: false,
-        ciphertextHiding: false,
-        pageSwapDisabled: false,
-      },
-      platform: {
-        smtEnabled: true,
-        tsmeEnabled: false,
-        eccEnabled: true,
-        raplDisabled: false,
-        ciphertextHidingEnabled: false,
-        aliasCheckComplete: true,
-        tioEnabled: false,
-      },
+      policy: someClaims().policy,
+      platform: someClaims().platform,
       tcb: { reported: tcb, committed: tcb, current: tcb, launch: tcb },
       firmware: { current: '1.55.29', committed: '1.55.29' },
       mitigations: { launch: [0, 1, 3], current: [0, 1, 2, 3] },
