@@ -1,13 +1,16 @@
+import type { BrokerRig, BrokerWorld } from './broker/world.js';
 import type { Rig, World } from './sev/world.js';
 import type { SnpRig, SnpWorld } from './snp/world.js';
 
 /**
  * Who says no. `nobody`: the real chip would not either, and the attack is a named limit. `harmless`: it had no effect.
- * `owner` is who releases secrets into launches of SEV and SEV-ES, `verifier` who appraises the reports of SEV-SNP guests.
+ * `owner` is who releases secrets into launches of SEV and SEV-ES, `verifier` who appraises the reports of SEV-SNP guests,
+ * `broker` the service that does both for many machines.
  */
 export type Refuser =
   | 'owner'
   | 'verifier'
+  | 'broker'
   | 'processor'
   | 'CPU'
   | 'reverse map'
@@ -15,7 +18,8 @@ export type Refuser =
   | 'nobody'
   | 'harmless';
 
-export type AttackMode = 'sev' | 'sev-es' | 'snp';
+/** What is attacked: a guest of a generation, or the key broker that SEV-SNP guests attest to. */
+export type AttackMode = 'sev' | 'sev-es' | 'snp' | 'broker';
 
 /** What came of an attack when it was tried. */
 export interface Outcome {
@@ -26,13 +30,13 @@ export interface Outcome {
   readonly evidence: string;
 }
 
-/** One thing that a hostile host does, declared with who must refuse it and where. */
+/** One thing that an attacker does, declared with who must refuse it and where. */
 interface DeclaredAttack {
   /** Stable, for example `swapped-pdh`. */
   readonly id: string;
   /** The modes in which it is tried. */
   readonly modes: readonly AttackMode[];
-  /** What the host does, as one sentence. */
+  /** Who does what, as one sentence. */
   readonly title: string;
   readonly refusedBy: Refuser;
   readonly at: string;
@@ -72,7 +76,20 @@ export interface SnpAttack extends DeclaredAttack {
   run(world: SnpWorld, rig: SnpRig): Promise<Outcome>;
 }
 
-export type Attack = SevAttack | SnpAttack;
+/** Against a key broker, by the host of its guests, its clients, its administrators, or who has its database. */
+export interface BrokerAttack extends DeclaredAttack {
+  readonly flow:
+    | 'challenges and evidence'
+    | 'tokens and sessions'
+    | 'releases'
+    | 'administration'
+    | 'database and record';
+  readonly modes: readonly ['broker'];
+  /** Tries it on a broker of its own, which releases to the world's honest machine. */
+  run(world: BrokerWorld, rig: BrokerRig): Promise<Outcome>;
+}
+
+export type Attack = SevAttack | SnpAttack | BrokerAttack;
 
 /** Whether an attack ended as declared. */
 export function asDeclared(attack: Attack, outcome: Outcome): boolean {

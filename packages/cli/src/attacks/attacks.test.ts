@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { testAuthorityKeys } from '../../../kds/src/testing/authority-keys.js';
 import type { Attack, Outcome } from './attack.js';
-import { attacks, sevAttacks, snpAttacks } from './catalogue.js';
+import { type BrokerWorld, createBrokerWorld } from './broker/world.js';
+import { attacks, brokerAttacks, sevAttacks, snpAttacks } from './catalogue.js';
 import { createWorld, type World } from './sev/world.js';
 import { createSnpWorld, type SnpWorld } from './snp/world.js';
 
@@ -44,6 +45,20 @@ describe('snp', () => {
   afterAll(() => world.close());
 
   for (const attack of snpAttacks) {
+    test(`${attack.id}: ${attack.title}`, async () => {
+      expectAsDeclared(attack, await attack.run(world, await world.rig()));
+    });
+  }
+});
+
+describe('broker', () => {
+  let world: BrokerWorld;
+  beforeAll(async () => {
+    world = await createBrokerWorld({ generateKeys: testAuthorityKeys });
+  });
+  afterAll(() => world.close());
+
+  for (const attack of brokerAttacks) {
     test(`${attack.id}: ${attack.title}`, async () => {
       expectAsDeclared(attack, await attack.run(world, await world.rig()));
     });

@@ -1,4 +1,9 @@
-import type { Attack, SevAttack, SnpAttack } from './attack.js';
+import type { Attack, BrokerAttack, SevAttack, SnpAttack } from './attack.js';
+import { administrationAttacks } from './broker/administration.js';
+import { challengeAttacks } from './broker/challenges.js';
+import { databaseAttacks } from './broker/database.js';
+import { releaseAttacks } from './broker/releases.js';
+import { tokenAttacks } from './broker/tokens.js';
 import { asidAttacks } from './sev/address-space-ids.js';
 import { bootAttacks } from './sev/boot.js';
 import { endorsementAttacks } from './sev/endorsement.js';
@@ -40,5 +45,14 @@ export const snpAttacks: readonly SnpAttack[] = [
   ...workloadAttacks,
 ];
 
+/** Every attack on a key broker, from the first request of a guest to what the broker remembers. */
+export const brokerAttacks: readonly BrokerAttack[] = [
+  ...challengeAttacks,
+  ...tokenAttacks,
+  ...releaseAttacks,
+  ...administrationAttacks,
+  ...databaseAttacks,
+];
+
 /** All of them. `docs/attacks.md` is generated from this list. */
-export const attacks: readonly Attack[] = [...sevAttacks, ...snpAttacks];
+export const attacks: readonly Attack[] = [...sevAttacks, ...snpAttacks, ...brokerAttacks];

@@ -1,5 +1,6 @@
 import { type Attack, type AttackMode, asDeclared, type Outcome } from './attack.js';
-import { sevAttacks, snpAttacks } from './catalogue.js';
+import { createBrokerWorld } from './broker/world.js';
+import { brokerAttacks, sevAttacks, snpAttacks } from './catalogue.js';
 import { createWorld, type WorldOptions } from './sev/world.js';
 import { createSnpWorld } from './snp/world.js';
 
@@ -21,7 +22,7 @@ export interface RunAttacksOptions extends Omit<WorldOptions, 'mode'> {
 
 /** Tries every attack of the catalogue, each on a platform of its own. */
 export async function runAttacks(options: RunAttacksOptions = {}): Promise<TriedAttack[]> {
-  const { modes = ['sev', 'sev-es', 'snp'], progress = () => undefined } = options;
+  const { modes = ['sev', 'sev-es', 'snp', 'broker'], progress = () => undefined } = options;
   const { tried = () => undefined, signal } = options;
   const all: TriedAttack[] = [];
   for (const mode of modes) {
@@ -50,19 +51,24 @@ interface Attempts {
 
 /** What can be tried in a mode, and the world that it is tried in. */
 async function attemptsOn(mode: AttackMode, options: RunAttacksOptions): Promise<Attempts> {
-  if (mode === 'snp') {
-    const world = await createSnpWorld(options);
-    const attempt = (attack: (typeof snpAttacks)[number]) => ({
-      attack,
-      run: async () => attack.run(world, await world.rig()),
-    });
-    return { attempts: snpAttacks.map(attempt), close: world.close };
-  }
-  const world = await createWorld({ ...options, mode });
-  const attempt = (attack: (typeof sevAttacks)[number]) => ({
+  if (mode === 'snp') return attemptsIn(await createSnpWorld(options), snpAttacks);
+  if (mode === 'broker') return attemptsIn(await createBrokerWorld(options), brokerAttacks);
+  const tryable = sevAttacks.filter(({ modes }) => modes.includes(mode));
+  return attemptsIn(await createWorld({ ...options, mode }), tryable);
+}
+
+function attemptsIn<W extends AttackWorld<R>, R>(
+  world: W,
+  attacks: readonly (Attack & { run(world: W, rig: R): Promise<Outcome> })[],
+): Attempts {
+  const attempts = attacks.map((attack) => ({
     attack,
     run: async () => attack.run(world, await world.rig()),
-  });
-  const tryable = sevAttacks.filter(({ modes }) => modes.includes(mode));
-  return { attempts: tryable.map(attempt), close: world.close };
+  }));
+  return { attempts, close: () => world.close() };
+}
+
+interface AttackWorld<R> {
+  rig(): Promise<R>;
+  close(): Promise<void>;
 }
