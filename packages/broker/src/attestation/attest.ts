@@ -69,7 +69,7 @@ export function attestation(options: AttestOptions) {
       const reference = await inTransaction(state.db, async (tx) => {
         const first = answered
           ? undefined
-          : await sessions.answer(tx, id, { evidenceDigest, attested: undefined }, now);
+          : await sessions.answer(tx, session, { evidenceDigest, attested: undefined }, now);
         return recordAppraisal(tx, {
           id,
           appraisal,
@@ -83,7 +83,7 @@ export function attestation(options: AttestOptions) {
     const { attested, evidence } = judged;
     options.admitChip(chipOf(attested.claims as SnpClaims), now);
     const earlier = await inTransaction(state.db, async (tx) => {
-      const before = await sessions.answer(tx, id, { evidenceDigest, attested }, now);
+      const before = await sessions.answer(tx, session, { evidenceDigest, attested }, now);
       if (before === undefined)
         recordAppraisal(tx, {
           id,

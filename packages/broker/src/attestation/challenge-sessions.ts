@@ -1,11 +1,13 @@
 import { createHash } from 'node:crypto';
 import { rcarVersion, type TeeKey, type TeeName, teeKey } from '@vouchsafe/protocol';
 import { type Appraisal, type RandomSource, toBase64, toHex } from '@vouchsafe/sev';
+import { decodeJwt } from 'jose';
 import type { Kysely } from 'kysely';
 import type { StateKeys } from '../secrets/state-keys.js';
-import { isoTime, locked, type Transaction } from '../state/database.js';
+import { isoTime, type Transaction } from '../state/database.js';
 import type { ChallengeSessionRow, Tables } from '../state/tables.js';
 import type { Claims } from './claims.js';
+import { openedAppraisal, type StoredAppraisal, storedAppraisal } from './stored-appraisal.js';
 
 /** A guest's session from its challenge to the end of its time. */
 export interface ChallengeSession {
@@ -18,6 +20,8 @@ export interface ChallengeSession {
   readonly expiresAt: number;
   /** What became of it; undefined while nobody has answered. */
   readonly answer: SessionAnswer | undefined;
+  /** As it was read. */
+  readonly row: ChallengeSessionRow;
 }
 
 /** The one answer to a challenge. */
@@ -38,6 +42,12 @@ export interface Attestation {
   readonly token: string;
   /** What the token says, for the policies of Trustee. */
   readonly tokenClaims: Readonly<Record<string, unknown>>;
+}
+
+/** What every decision needs, sealed together; the token beside it is opened when it is asked for. */
+interface Stored {
+  readonly claims: Claims;
+  readonly appraisal: StoredAppraisal;
 }
 
 const tableName = 'challenge_sessions';
@@ -95,34 +105,38 @@ export class ChallengeSessions {
    */
   async answer(
     tx: Transaction,
-    id: string,
+    { id, row: { mac: _, ...row } }: ChallengeSession,
     answer: SessionAnswer,
     now: number,
   ): Promise<SessionAnswer | undefined> {
-    const found = await locked(
-      tx,
-      tx.query.selectFrom(tableName).selectAll().where('id', '=', id),
-    ).executeTakeFirstOrThrow();
-    const { answer: before } = this.#read(found);
-    if (before !== undefined) return before;
-    const { attested } = answer;
+    const change = this.#changeBy(id, answer, now);
+    const { mac } = this.#keys.withMac(tableName, { ...row, ...change });
+    // Whoever comes second waits for the first one here, and then finds nothing to change.
+    const { numUpdatedRows } = await tx.query
+      .updateTable(tableName)
+      .set({ ...change, mac })
+      .where('id', '=', id)
+      .where('evidence_digest', 'is', null)
+      .executeTakeFirstOrThrow();
+    if (numUpdatedRows > 0n) return undefined;
+    const answered = tx.query.selectFrom(tableName).selectAll().where('id', '=', id);
+    return this.#read(await answered.executeTakeFirstOrThrow()).answer;
+  }
+
+  #changeBy(id: string, { evidenceDigest, attested }: SessionAnswer, now: number) {
     const sealed = (column: string, text: string) => this.#keys.sealText([tableName, id, column], text);
-    const row = this.#keys.withMac(tableName, {
-      ...withoutMac(found),
-      evidence_digest: answer.evidenceDigest,
-      ...(attested === undefined
-        ? { state: 'refused' as const }
-        : {
-            state: 'attested' as const,
-            attested_at: isoTime(now),
-            guest_key: JSON.stringify(attested.guestKey),
-            guest_key_thumbprint: attested.thumbprint,
-            claims: sealed('claims', JSON.stringify(contentOf(attested))),
-            token: sealed('token', attested.token),
-          }),
-    });
-    await tx.query.updateTable(tableName).set(row).where('id', '=', id).execute();
-    return undefined;
+    if (attested === undefined) return { evidence_digest: evidenceDigest, state: 'refused' as const };
+    const { claims, appraisal, guestKey, thumbprint, token } = attested;
+    const stored: Stored = { claims, appraisal: storedAppraisal(appraisal) };
+    return {
+      evidence_digest: evidenceDigest,
+      state: 'attested' as const,
+      attested_at: isoTime(now),
+      guest_key: JSON.stringify(guestKey),
+      guest_key_thumbprint: thumbprint,
+      claims: sealed('claims', JSON.stringify(stored)),
+      token: sealed('token', token),
+    };
   }
 
   /** Deletes sessions that ended before a moment. */
@@ -141,6 +155,7 @@ export class ChallengeSessions {
         evidence_digest === null
           ? undefined
           : { evidenceDigest: evidence_digest, attested: this.#attestation(found) },
+      row: found,
     };
   }
 
@@ -149,19 +164,20 @@ export class ChallengeSessions {
     if (guest_key === null || guest_key_thumbprint === null || claims === null || token === null)
       return undefined;
     const open = (column: string, sealed: Uint8Array) => this.#keys.openText([tableName, id, column], sealed);
+    const stored = JSON.parse(open('claims', claims)) as Stored;
     return {
-      ...(JSON.parse(open('claims', claims)) as ReturnType<typeof contentOf>),
+      claims: stored.claims,
+      appraisal: openedAppraisal(stored.appraisal),
       guestKey: teeKey.parseText(guest_key),
       thumbprint: guest_key_thumbprint,
-      token: open('token', token),
+      get token() {
+        return open('token', token);
+      },
+      get tokenClaims() {
+        return decodeJwt(this.token);
+      },
     };
   }
-}
-
-const contentOf = ({ claims, appraisal, tokenClaims }: Attestation) => ({ claims, appraisal, tokenClaims });
-
-function withoutMac({ mac: _, ...row }: ChallengeSessionRow): Omit<ChallengeSessionRow, 'mac'> {
-  return row;
 }
 
 /** A random UUID (version 4) without its hyphens, as Trustee's: 122 random bits. */

@@ -79,12 +79,14 @@ export function release(options: ReleaseOptions) {
   ): Promise<{ readonly secret: Secret } | { readonly denied: string } | { readonly absent: true }> {
     const now = state.clock.now();
     const name = resourcePathText(path);
-    const { claims, appraisal, thumbprint, tokenClaims } = attestation;
+    const { claims, appraisal, thumbprint } = attestation;
     const machine = claims.tee === 'snp' ? chipOf(claims) : session;
     const found = await findResource(tx, state.keys, name);
-    const counted = await state.resources.machines(tx, name, machine);
     const decision = await options.rules.use(tx.query, now, async (rules) => {
       const policy = rules.policyOf(found?.resource.policy_id ?? undefined);
+      const otherMachines = policy?.countsMachines
+        ? await state.resources.otherMachines(tx, name, machine)
+        : 0;
       return decide({
         claims,
         appraisal,
@@ -93,14 +95,17 @@ export function release(options: ReleaseOptions) {
         resource: path,
         now,
         demands,
-        otherMachines: counted.count - (counted.isKnown ? 1 : 0),
-        tokenClaims,
+        otherMachines,
+        get tokenClaims() {
+          return attestation.tokenClaims;
+        },
       });
     });
     const reference = record(tx, decision, { session, name, guestKey: thumbprint });
     if (!decision.allowed) return { denied: reference };
     const outcome = await state.resources.fetchForRelease(tx, {
       path: name,
+      found,
       guestKey: thumbprint,
       session,
       machine,

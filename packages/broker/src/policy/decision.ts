@@ -61,11 +61,21 @@ export interface Decision {
  * the release policy must permit. All are asked even when one has failed, so that the operator sees everything at once.
  */
 export async function decide(input: DecisionInput): Promise<Decision> {
-  const { claims, appraisal, resource, now, otherMachines = 0, tokenClaims = {} } = input;
+  const { claims, appraisal, resource, now, otherMachines = 0 } = input;
   const values = referenceValuesAt(input.referenceDocuments, now);
   const demands = appraiseDemands(claims, appraisal, values, input.demands ?? defaultDemands);
   const references = claims.tee === 'snp' ? fittingReferences(claims, values) : [];
-  const question = { claims, references, resource, otherMachines, now, tokenClaims };
+  const question = {
+    claims,
+    references,
+    resource,
+    otherMachines,
+    now,
+    // Reading them costs something, and most policies do not.
+    get tokenClaims() {
+      return input.tokenClaims ?? {};
+    },
+  };
   const answer = await (input.releasePolicy?.ask(question) ?? noPolicy(resource));
   const { accepted, failed } = verdict(demands);
   const denials = [...demandDenials(demands, appraisal), ...answer.denials].map((denial) =>

@@ -15,7 +15,7 @@ export interface PolicyQuestion {
   readonly resource: ResourceName;
   /** What serves the request, by Trustee's name: `resource` unless it is said. */
   readonly plugin?: string | undefined;
-  /** Machines, other than the guest's, that have had this resource already. */
+  /** Machines, other than the guest's, that have had this resource already; 0 where the policy does not count. */
   readonly otherMachines: number;
   /** Milliseconds since 1970. */
   readonly now: number;
@@ -52,6 +52,8 @@ export interface ReleasePolicy {
   readonly language: 'cedar' | 'trustee' | 'compiled-rego';
   /** SHA-384 of the policy as it was set, lower-case hexadecimal: what the record names it by. */
   readonly id: string;
+  /** Whether an answer depends on how many machines have had the resource; they are counted for these policies alone. */
+  readonly countsMachines: boolean;
   /** Answers no where it cannot answer: a policy that fails denies, and says how it failed. */
   ask(question: PolicyQuestion): Promise<PolicyAnswer>;
   /** Ends what the policy holds: a worker. */

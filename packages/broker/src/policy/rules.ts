@@ -130,6 +130,7 @@ function unusable({ kind, name }: StoredPolicy, error: unknown): ReleasePolicy {
   return {
     language: kind,
     id: '',
+    countsMachines: false,
     ask: async () => ({ allowed: false, rules: [rule], denials: [denial] }),
     close: async () => undefined,
   };

@@ -129,9 +129,11 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
     const now = state.clock.now();
     const found = await findResource(tx, state.keys, resource);
     const machine = machineOf(claims, session);
-    const counted = await state.resources.machines(tx, resource, machine);
     return options.rules.use(tx.query, now, async (rules) => {
       const policy = rules.policyOf(found?.resource.policy_id ?? undefined);
+      const otherMachines = policy?.countsMachines
+        ? await state.resources.otherMachines(tx, resource, machine)
+        : 0;
       return decide({
         claims,
         appraisal,
@@ -140,7 +142,7 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
         resource: parseResourcePath(resource),
         now,
         demands: options.demands,
-        otherMachines: counted.count - (counted.isKnown ? 1 : 0),
+        otherMachines,
       });
     });
   }

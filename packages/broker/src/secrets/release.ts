@@ -12,6 +12,8 @@ import type { StateKeys } from './state-keys.js';
 export interface ReleaseRequest {
   /** `repository/type/tag`. */
   readonly path: string;
+  /** What {@link findResource} found there in this transaction; left out, it is looked for. */
+  readonly found?: FoundResource | undefined;
   /** Names the key that the answer is encrypted to: its thumbprint. */
   readonly guestKey: string;
   readonly session: string;
@@ -57,13 +59,14 @@ export async function fetchForRelease(
   request: ReleaseRequest,
 ): Promise<ReleaseOutcome> {
   const now = isoTime(clock.now());
-  const found = await findResource(tx, keys, request.path);
+  const found = request.found ?? (await findResource(tx, keys, request.path));
   if (found === undefined) return { outcome: 'absent' };
   const { resource, versions } = found;
   if (resource.state !== 'enabled') return { outcome: resource.state };
 
-  const had = await versionsHad(tx, keys, resource.id, request);
   const releasable = versions.filter((facts) => obstacle(facts, now) === undefined);
+  const isCounted = releasable.some(({ release_limit }) => release_limit !== null);
+  const had = isCounted ? await versionsHad(tx, keys, resource.id, request) : new Set<number>();
   const chosen = releasable.find(({ version }) => had.has(version)) ?? releasable[0];
   const newest = versions[0];
   if (chosen === undefined) {

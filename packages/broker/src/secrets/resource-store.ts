@@ -80,11 +80,8 @@ export interface ResourceStore {
   list(from: Queries): Promise<ResourceDescription[]>;
   /** See {@link fetchForRelease}. */
   fetchForRelease(tx: Transaction, request: ReleaseRequest): Promise<ReleaseOutcome>;
-  /**
-   * How many machines have had the resource, and whether this is one of them. No other can be added before the
-   * transaction ends.
-   */
-  machines(tx: Transaction, path: string, machine: string): Promise<{ count: number; isKnown: boolean }>;
+  /** How many machines but this one have had the resource. Whoever else counts waits until the transaction ends. */
+  otherMachines(tx: Transaction, path: string, machine: string): Promise<number>;
 }
 
 export interface ResourceStoreOptions extends ReleaseDependencies {
@@ -271,16 +268,16 @@ export function resourceStore(options: ResourceStoreOptions): ResourceStore {
 
     fetchForRelease: (tx, request) => fetchForRelease(tx, options, request),
 
-    async machines(tx, path, machine) {
+    async otherMachines(tx, path, machine) {
       const resource = await lockResource(tx, path);
-      if (resource === undefined) return { count: 0, isKnown: false };
-      const rows = await tx.query
+      if (resource === undefined) return 0;
+      const { count } = await tx.query
         .selectFrom('resource_machines')
-        .select('machine')
+        .select(({ fn }) => fn.countAll<number>().as('count'))
         .where('resource_id', '=', resource.id)
-        .execute();
-      const wanted = toHex(machineDigest(keys, resource.id, machine));
-      return { count: rows.length, isKnown: rows.some((row) => toHex(row.machine) === wanted) };
+        .where('machine', '!=', machineDigest(keys, resource.id, machine))
+        .executeTakeFirstOrThrow();
+      return Number(count);
     },
   };
 }

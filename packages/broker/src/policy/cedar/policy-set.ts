@@ -3,7 +3,7 @@ import { InvalidArgumentError } from '@vouchsafe/sev';
 import { policyError, withCedar } from './engine.js';
 import type { CedarRequest } from './entities.js';
 import { requireWithinLimits } from './limits.js';
-import { projectionOf } from './projection.js';
+import { type Projection, projectionOf } from './projection.js';
 
 /** One permit or forbid of a policy. */
 export interface CedarRule {
@@ -31,7 +31,7 @@ export class CedarPolicySet {
   /** What the type checker found odd, such as a rule that never applies. */
   readonly warnings: readonly string[];
   readonly #slot: string;
-  readonly #project: (request: CedarRequest) => CedarRequest;
+  readonly #projection: Projection;
   /** Instance of Cedar that holds the parsed policy. */
   #generation: number | undefined;
   #closed = false;
@@ -39,7 +39,7 @@ export class CedarPolicySet {
   private constructor(rules: readonly CedarRule[], warnings: readonly string[]) {
     this.rules = rules;
     this.warnings = warnings;
-    this.#project = projectionOf(rules.map(({ json }) => json));
+    this.#projection = projectionOf(rules.map(({ json }) => json));
     this.#slot = freeSlots.pop() ?? `release policy ${++slots}`;
   }
 
@@ -68,6 +68,11 @@ export class CedarPolicySet {
     return new CedarPolicySet(rules, warnings);
   }
 
+  /** Whether a rule reads an attribute of `principal`, `resource` or `context`. */
+  reads(root: string, attribute: string): boolean {
+    return this.#projection.reads(root, attribute);
+  }
+
   /** Asks without the schema: claims are built to fit it, and checking that again costs twice the answer. */
   ask(request: CedarRequest): CedarAnswer {
     if (this.#closed) throw new InvalidArgumentError('policy', 'was closed');
@@ -77,7 +82,10 @@ export class CedarPolicySet {
         if (prepared.type === 'failure') throw policyError(prepared.errors);
         this.#generation = generation;
       }
-      return cedar.statefulIsAuthorized({ ...this.#project(request), preparsedPolicySetId: this.#slot });
+      return cedar.statefulIsAuthorized({
+        ...this.#projection.project(request),
+        preparsedPolicySetId: this.#slot,
+      });
     });
     if (answer.type === 'failure') {
       const message = answer.errors.map((each) => each.message).join('; ');

@@ -113,12 +113,30 @@ describe('a question without what no rule speaks of', () => {
     const text =
       'permit (principal is SnpGuest, action, resource) when { principal.tcb.reported.snp >= 24 };';
     const policies = CedarPolicySet.parse(text, releaseSchema);
-    const project = projectionOf(policies.rules.map(({ json }) => json));
+    const { project } = projectionOf(policies.rules.map(({ json }) => json));
     const { entities, context } = project(releaseRequest(someQuestion({ claims: guests[2]! })));
     expect(context).toEqual({});
     expect(entities).toEqual([
       { uid: { type: 'SnpGuest', id: hex(32, '2') }, attrs: { tcb: { reported: { snp: 24 } } }, parents: [] },
     ]);
+    policies.close();
+  });
+
+  it.each([
+    [true, 'when { context.otherMachines < 3 }'],
+    [true, 'unless { 3 <= context["otherMachines"] }'],
+    [true, 'when { context has otherMachines }'],
+    [true, 'when { context == {now: context.now, otherMachines: 0} }'],
+    [true, 'when { true || (if principal.vmpl == 0 then context.otherMachines else 2) < 3 }'],
+    [false, 'when { context.now > datetime("2024-01-01") }'],
+    [false, 'when { principal.measurement == "otherMachines" }'],
+    [false, ''],
+  ])('counts machines: %s, %s', (countsMachines, condition) => {
+    const policies = CedarPolicySet.parse(
+      `permit (principal is SnpGuest, action, resource) ${condition};`,
+      releaseSchema,
+    );
+    expect(policies.reads('context', 'otherMachines')).toBe(countsMachines);
     policies.close();
   });
 });

@@ -5,18 +5,23 @@ import { argument, pathOf } from './expression.js';
 /** What of a value is asked for: `true` for all of it, or by member. */
 type Wanted = true | Map<string, Wanted>;
 
-/**
- * Leaves out of questions what no rule of a policy speaks of. Handing every claim to Cedar costs more than the answer,
- * and what is not spoken of cannot change it.
- */
-export function projectionOf(rules: readonly PolicyJson[]): (request: CedarRequest) => CedarRequest {
+/** What of a question the rules of a policy speak of. */
+export interface Projection {
+  /** Whether a rule reads an attribute of `principal`, `resource` or `context`. */
+  reads(root: string, attribute: string): boolean;
+  /** Leaves out of a question what no rule speaks of. */
+  project(request: CedarRequest): CedarRequest;
+}
+
+/** Handing every claim to Cedar costs more than the answer, and what is not spoken of cannot change it. */
+export function projectionOf(rules: readonly PolicyJson[]): Projection {
   const wanted = new Map<string, Wanted>();
   for (const { conditions } of rules) for (const { body } of conditions) collect(body, wanted);
   const usesTags = rules.some(({ conditions }) => /"(?:hasTag|getTag)":/.test(JSON.stringify(conditions)));
   const usesParents = rules.some((rule) => /"in":|"op":"in"/.test(JSON.stringify(rule)));
   const attributes = (root: string, attrs: Record<string, CedarValueJson>) =>
     project(attrs, wanted.get(root) ?? nothing) as Record<string, CedarValueJson>;
-  return ({ principal, action, resource, context, entities }) => ({
+  const projected = ({ principal, action, resource, context, entities }: CedarRequest) => ({
     principal,
     action,
     resource,
@@ -29,6 +34,13 @@ export function projectionOf(rules: readonly PolicyJson[]): (request: CedarReque
       return [usesTags && tags !== undefined ? { ...kept, tags } : kept];
     }),
   });
+  return {
+    reads(root, attribute) {
+      const inner = wanted.get(root);
+      return inner === true || inner?.has(attribute) === true;
+    },
+    project: projected,
+  };
 }
 
 const nothing: Wanted = new Map();

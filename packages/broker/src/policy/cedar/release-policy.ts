@@ -22,6 +22,7 @@ export function cedarReleasePolicy(text: string): CedarReleasePolicy {
     language: 'cedar',
     id: createHash('sha384').update(text).digest('hex'),
     warnings: policies.warnings,
+    countsMachines: policies.reads('context', 'otherMachines'),
     async ask(question: PolicyQuestion) {
       const request = releaseRequest(question);
       const answer = policies.ask(request);

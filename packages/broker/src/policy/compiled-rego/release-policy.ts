@@ -36,6 +36,7 @@ export async function compiledReleasePolicy(
   const entrypoint = await entrypointOf(policyProcess);
   return {
     language: 'compiled-rego',
+    countsMachines: false,
     id: createHash('sha384').update(module).digest('hex'),
     entrypoint,
     async ask(question: PolicyQuestion): Promise<PolicyAnswer> {

@@ -26,6 +26,7 @@ export function trusteeReleasePolicy(rego: string): TrusteeReleasePolicy {
   const policies = CedarPolicySet.parse(cedar, tokenSchema);
   return {
     language: 'trustee',
+    countsMachines: false,
     id: createHash('sha384').update(rego).digest('hex'),
     name,
     cedar,
