@@ -1,4 +1,4 @@
-export type { AuthorityKeys } from './authority-keys.js';
+export { type AuthorityKeys, generateAuthorityKeys } from './authority-keys.js';
 export { createKdsClient, type KdsClient, type KdsClientOptions, NotCachedError } from './client.js';
 export {
   type DevelopmentAuthority,

@@ -1,3 +1,4 @@
+import { generateAuthorityKeys } from '@vouchsafe/kds';
 import { type Attack, type AttackMode, asDeclared, type Outcome } from './attack.js';
 import { createBrokerWorld } from './broker/world.js';
 import { brokerAttacks, sevAttacks, snpAttacks } from './catalogue.js';
@@ -24,10 +25,11 @@ export interface RunAttacksOptions extends Omit<WorldOptions, 'mode'> {
 export async function runAttacks(options: RunAttacksOptions = {}): Promise<TriedAttack[]> {
   const { modes = ['sev', 'sev-es', 'snp', 'broker'], progress = () => undefined } = options;
   const { tried = () => undefined, signal } = options;
+  const generateKeys = onlyOnce(options.generateKeys ?? generateAuthorityKeys);
   const all: TriedAttack[] = [];
   for (const mode of modes) {
     progress('making a development root');
-    const { attempts, close } = await attemptsOn(mode, options);
+    const { attempts, close } = await attemptsOn(mode, generateKeys);
     try {
       for (const { attack, run } of attempts) {
         if (signal?.aborted) return all;
@@ -44,17 +46,28 @@ export async function runAttacks(options: RunAttacksOptions = {}): Promise<Tried
   return all;
 }
 
+type GenerateKeys = NonNullable<WorldOptions['generateKeys']>;
+
+/** All worlds stand on one pair of keys: RSA keys of 4096 bits take seconds to make. */
+function onlyOnce(generateKeys: GenerateKeys): GenerateKeys {
+  let made: ReturnType<GenerateKeys> | undefined;
+  return (generation) => {
+    made ??= generateKeys(generation);
+    return made;
+  };
+}
+
 interface Attempts {
   readonly attempts: readonly { readonly attack: Attack; run(): Promise<Outcome> }[];
   close(): Promise<void>;
 }
 
 /** What can be tried in a mode, and the world that it is tried in. */
-async function attemptsOn(mode: AttackMode, options: RunAttacksOptions): Promise<Attempts> {
-  if (mode === 'snp') return attemptsIn(await createSnpWorld(options), snpAttacks);
-  if (mode === 'broker') return attemptsIn(await createBrokerWorld(options), brokerAttacks);
+async function attemptsOn(mode: AttackMode, generateKeys: GenerateKeys): Promise<Attempts> {
+  if (mode === 'snp') return attemptsIn(await createSnpWorld({ generateKeys }), snpAttacks);
+  if (mode === 'broker') return attemptsIn(await createBrokerWorld({ generateKeys }), brokerAttacks);
   const tryable = sevAttacks.filter(({ modes }) => modes.includes(mode));
-  return attemptsIn(await createWorld({ ...options, mode }), tryable);
+  return attemptsIn(await createWorld({ mode, generateKeys }), tryable);
 }
 
 function attemptsIn<W extends AttackWorld<R>, R>(
