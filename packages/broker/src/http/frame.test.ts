@@ -32,13 +32,11 @@ function certificateFiles(name = 'first.example') {
 }
 
 describe('a broker does not answer', () => {
-  it.each(['0.0.0.0', '::', '192.0.2.1', 'example.org', '127.evil.example'])(
-    'plain HTTP on %s',
-    async (host) => {
-      const world = await makeBroker({ silicon, roots: amdEndorsementRoots });
-      await expect(world.broker.listen({ host, port: 0 })).rejects.toThrow(/plain HTTP/);
-    },
-  );
+  it('plain HTTP beyond loopback', async () => {
+    const world = await makeBroker({ silicon, roots: amdEndorsementRoots });
+    for (const host of ['0.0.0.0', '::', '192.0.2.1', 'example.org', '127.evil.example'])
+      await expect(world.broker.listen({ host, port: 0 }), host).rejects.toThrow(/plain HTTP/);
+  });
 
   it('beyond loopback with a development root, TLS or not', async () => {
     const { files } = certificateFiles();

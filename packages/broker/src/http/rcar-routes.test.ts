@@ -1,4 +1,3 @@
-import { request } from 'node:http';
 import { largestRcarRequest } from '@vouchsafe/protocol';
 import { beforeAll, describe, expect, it } from 'vitest';
 import {
@@ -10,6 +9,7 @@ import {
   type Silicon,
   type TestBroker,
 } from '../testing/broker.js';
+import { askRaw } from '../testing/raw-request.js';
 import { type ErrorAnswer, entries, path, releasing, shared, variantOf } from '../testing/releasing.js';
 
 let silicon: Silicon;
@@ -33,29 +33,8 @@ describe('a body', () => {
 });
 
 describe('the path of a resource', () => {
-  /** Asks with the path as it stands: other clients would tidy it first. */
-  function ask(address: string, wanted: string, cookie: string): Promise<ErrorAnswer> {
-    const { hostname, port } = new URL(address);
-    const headers = { cookie };
-    return new Promise((resolve, reject) => {
-      request({ hostname, port, path: wanted, headers, agent: false }, (response) => {
-        let text = '';
-        response.setEncoding('utf8').on('data', (part: string) => {
-          text += part;
-        });
-        response.on('end', () =>
-          resolve({
-            status: response.statusCode ?? 0,
-            headers: response.headers,
-            json: JSON.parse(text),
-            text,
-          }),
-        );
-      })
-        .on('error', reject)
-        .end();
-    });
-  }
+  const ask = (address: string, wanted: string, cookie: string): Promise<ErrorAnswer> =>
+    askRaw(address, wanted, { headers: { cookie } });
 
   it('is three plain segments, whatever else might lead there', async () => {
     const world = broker();

@@ -167,6 +167,21 @@ export function administrator(broker: Pick<Broker, 'app'>, token: string | undef
   };
 }
 
+/** A new token with these roles. @param lifetime seconds */
+export async function tokenFor(
+  { admin, broker }: Pick<TestBroker, 'admin' | 'broker'>,
+  held: readonly string[],
+  lifetime = 3600,
+) {
+  const { status, json } = await admin.post<{ token: string; id: string }>('/v1/tokens', {
+    name: held.join(' '),
+    roles: held,
+    lifetime,
+  });
+  if (status !== 201) throw new Error(`a token for ${held} was answered with ${status}`);
+  return { ...json, as: administrator(broker, json.token) };
+}
+
 export const base64 = (text: string) => toBase64(new TextEncoder().encode(text));
 
 /** What a test guest measures, in hexadecimal. */

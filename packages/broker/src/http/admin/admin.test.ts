@@ -1,4 +1,4 @@
-import { exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { wellKnownSecretGuids } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { operations, roles } from '../../administration/roles.js';
 import { signReferenceDocument } from '../../reference-values/signed-document.js';
@@ -14,36 +14,27 @@ import {
   publish,
   type Silicon,
   storeSecret,
-  type TestBroker,
+  tokenFor,
 } from '../../testing/broker.js';
+import { policies as launchPolicies } from '../../testing/owner.js';
+import { makeTestAuthority, type TestAuthority } from '../../testing/platform.js';
+import { hex } from '../../testing/questions.js';
+import { askRaw } from '../../testing/raw-request.js';
 import { issuerKey, publicPart, someDocument } from '../../testing/reference-values.js';
+import { shared } from '../../testing/releasing.js';
 
 let silicon: Silicon;
+let authority: TestAuthority;
 beforeAll(async () => {
   silicon = await makeSilicon();
+  authority = await makeTestAuthority();
 });
 
 const hour = 3_600_000;
 
-async function tokenFor(
-  { admin, broker }: Pick<TestBroker, 'admin' | 'broker'>,
-  held: readonly string[],
-  lifetime = 3600,
-) {
-  const { status, json } = await admin.post<{ token: string; id: string }>('/v1/tokens', {
-    name: held.join(' '),
-    roles: held,
-    lifetime,
-  });
-  if (status !== 201) throw new Error(`a token for ${held} was answered with ${status}`);
-  return { ...json, as: administrator(broker, json.token) };
-}
-
 /** Each operation as a request that succeeds for whoever may do it. */
 type Sent = [method: 'get' | 'put' | 'post' | 'patch' | 'delete', url: string, body?: object];
-const requests: Readonly<
-  Record<Exclude<keyof typeof operations, 'launch.set' | 'launch.delete' | 'issuer.delete'>, Sent>
-> = {
+const requests: Readonly<Record<keyof typeof operations, Sent>> = {
   'secret.put': ['put', '/v1/secrets/a/b/c', { content: base64('s') }],
   'secret.change': ['patch', '/v1/secrets/repo/type/tag', { state: 'enabled' }],
   'secret.delete': ['delete', '/v1/secrets/repo/type/tag?version=1'],
@@ -54,7 +45,18 @@ const requests: Readonly<
   'reference.put': ['post', '/v1/reference-values'],
   'reference.list': ['get', '/v1/reference-values'],
   'issuer.set': ['put', '/v1/issuers/another'],
+  'issuer.delete': ['delete', '/v1/issuers/spare'],
   'issuer.list': ['get', '/v1/issuers'],
+  'launch.set': [
+    'put',
+    '/v1/launches/another',
+    {
+      policy: launchPolicies.sev,
+      digests: [{ name: 'n', digest: hex(32, 'a') }],
+      secrets: [{ guid: wellKnownSecretGuids.luksKey, resource: 'repo/type/tag' }],
+    },
+  ],
+  'launch.delete': ['delete', '/v1/launches/spare'],
   'launch.list': ['get', '/v1/launches'],
   'token.issue': ['post', '/v1/tokens', { name: 'n', roles: ['admin'], lifetime: 60 }],
   'token.revoke': ['delete', '/v1/tokens/spare'],
@@ -69,11 +71,13 @@ const requests: Readonly<
 
 describe('each role', () => {
   it.each(roles)('%s does its own work, and none of the others’', async (role) => {
-    const world = await makeBroker({ silicon });
+    const world = await makeBroker({ silicon, platformRoots: [authority.root] });
     await storeSecret(world);
     await world.admin.put('/v1/policies/spare', { policy: base64(permitAll) });
+    await world.admin.put('/v1/launches/spare', requests['launch.set'][2]);
     const spare = await tokenFor(world, ['reader']);
     const key = await issuerKey();
+    await world.admin.put('/v1/issuers/spare', { keys: [publicPart(key)] });
     const document = await signReferenceDocument(
       someDocument({
         notBefore: '2026-01-01T00:00:00Z',
@@ -184,6 +188,8 @@ describe('a token', () => {
 });
 
 describe('what administrators send', () => {
+  const broker = shared((atEnd) => makeBroker({ silicon, atEnd }));
+
   it.each([
     ['{"content":"cw==","content":"cw=="}', 'each member once'],
     ['{"content":"cw==","debug":true}', 'debug'],
@@ -196,7 +202,7 @@ describe('what administrators send', () => {
     ['{', 'JSON'],
     [`${'['.repeat(40)}${']'.repeat(40)}`, 'levels'],
   ])('is refused at its member: %s', async (payload, where) => {
-    const world = await makeBroker({ silicon });
+    const world = broker();
     const answer = await inject<{ message: string }>(world.broker, {
       method: 'PUT',
       url: '/v1/secrets/a/b/c',
@@ -208,18 +214,29 @@ describe('what administrators send', () => {
     expect((await world.admin.get<unknown[]>('/v1/secrets')).json).toEqual([]);
   });
 
-  it.each(['..', '.hidden', 'a%2Fb', '%2e%2e', 'täg'])(
-    'names a secret by plain segments, unlike %s',
-    async (tag) => {
-      const world = await makeBroker({ silicon });
-      const url = `/v1/secrets/a/b/${tag === 'täg' ? 't%C3%A4g' : tag}`;
-      const { status } = await world.admin.put(url, { content: base64('s') });
-      expect([400, 404]).toContain(status);
-    },
-  );
+  it('names a secret by plain segments', async () => {
+    const world = broker();
+    const address = await world.broker.listen({ host: '127.0.0.1', port: 0 });
+    const headers = { authorization: `Bearer ${world.token}`, 'content-type': 'application/json' };
+    const body = JSON.stringify({ content: base64('s') });
+    for (const tag of ['..', '.hidden', 'a%2Fb', '%2e%2e', 't%C3%A4g', 'a%00', 'a%20', 'x'.repeat(129)]) {
+      const path = `/v1/secrets/a/b/${tag}`;
+      const answer = await askRaw<{ field: string }>(address, path, { method: 'PUT', headers, body });
+      expect([tag, answer.status, answer.json.field]).toEqual([tag, 400, 'params/tag']);
+    }
+    for (const path of ['/v1/secrets/a/b', '/v1/secrets/a/b/c/d', '/v1/x/../secrets/a/b/c'])
+      expect((await askRaw(address, path, { method: 'PUT', headers, body })).status, path).toBe(404);
+    const broken = await askRaw<{ field: string }>(address, '/v1/secrets/a/b/%', {
+      method: 'PUT',
+      headers,
+      body,
+    });
+    expect([broken.status, broken.json.field]).toEqual([400, 'path']);
+    expect((await world.admin.get<unknown[]>('/v1/secrets')).json).toEqual([]);
+  });
 
   it('has a largest size and a type', async () => {
-    const world = await makeBroker({ silicon });
+    const world = broker();
     const headers = { authorization: `Bearer ${world.token}` };
     const send = (payload: string, type: string) =>
       inject(world.broker, {
@@ -342,138 +359,5 @@ describe('the record', () => {
     expect(lines.length).toBeGreaterThan(5);
     for (const line of lines)
       expect(Object.keys(JSON.parse(line) as object)[0]).toMatch(/^(?:entry|checkpoint)$/);
-  });
-});
-
-describe('Trustee’s tools', () => {
-  const trustee = (world: Pick<TestBroker, 'broker'>, token: string | undefined) => {
-    const send = (method: 'GET' | 'POST' | 'DELETE', url: string, payload?: string | object) =>
-      inject<{ type?: string; detail?: string }>(world.broker, {
-        method,
-        url: `/kbs/v0${url}`,
-        headers: token === undefined ? {} : { authorization: `Bearer ${token}` },
-        ...(payload === undefined ? {} : { payload }),
-      });
-    return {
-      get: (url: string) => send('GET', url),
-      post: (url: string, body: string | object) => send('POST', url, body),
-      delete: (url: string) => send('DELETE', url),
-    };
-  };
-  const encoded = (text: string) => Buffer.from(text).toString('base64url');
-
-  it('are never served by default', async () => {
-    const world = await makeBroker({ silicon });
-    const stranger = trustee(world, undefined);
-    for (const answer of [
-      await stranger.post('/resource/a/b/c', 'secret'),
-      await stranger.delete('/resource/a/b/c'),
-      await stranger.get('/resource-policy'),
-      await stranger.post('/resource-policy', {}),
-      await stranger.post('/attestation-policy', {}),
-      await stranger.post('/reference-value', {}),
-      await stranger.get('/reference-value/x'),
-    ]) {
-      expect(answer.status).toBe(401);
-      expect(answer.json.type).toMatch(/AdminAuthAccess$/);
-    }
-  });
-
-  it('store and delete secrets, whatever the bytes', async () => {
-    const world = await makeBroker({ silicon });
-    const tools = trustee(world, world.token);
-    const stored = await tools.post('/resource/repo/type/tag', '{"not": "parsed"');
-    expect([stored.status, stored.text]).toEqual([200, '']);
-    expect((await tools.post('/resource/repo/type/tag', 'again')).status).toBe(200);
-    const { json } = await world.admin.get<{ versions: unknown[] }>('/v1/secrets/repo/type/tag');
-    expect(json.versions).toHaveLength(2);
-    expect((await tools.post('/resource/repo/type', 's')).status).toBe(404);
-    expect((await tools.delete('/resource/repo/type/tag')).status).toBe(200);
-    const state = await world.admin.get<{ state: string }>('/v1/secrets/repo/type/tag');
-    expect(state.json.state).toBe('deleted');
-  });
-
-  it('set policies that are recognised, and are told the way out for others', async () => {
-    const world = await makeBroker({ silicon });
-    const tools = trustee(world, world.token);
-    const rego =
-      'package policy\n\nimport rego.v1\n\ndefault allow := false\n\nallow if {\n    input.x == 1\n}\n';
-    const other = await tools.post('/resource-policy', { policy: encoded(rego) });
-    expect([other.status, other.json.type]).toEqual([401, expect.stringContaining('ParsePolicyError')]);
-    expect(other.json.detail).toContain('opa build -t wasm');
-    const listed = await tools.get('/resource-policy');
-    expect(listed.json).toEqual(['resource-policy']);
-    const wrong = await tools.post('/attestation-policy', {
-      type: 'rego',
-      policy_id: 'default_cpu',
-      policy: encoded(rego),
-    });
-    expect([wrong.status, wrong.json.type]).toEqual([401, expect.stringContaining('ParsePolicyError')]);
-    const gpu = await tools.post('/attestation-policy', {
-      type: 'rego',
-      policy_id: 'default_gpu',
-      policy: encoded(rego),
-    });
-    expect(gpu.json.detail).toContain('default_cpu');
-  });
-
-  it('register reference values, which the broker signs as its own', async () => {
-    const world = await makeBroker({ silicon });
-    const tools = trustee(world, world.token);
-    const message = (values: object) => ({
-      version: '0.1.0',
-      type: 'sample',
-      payload: base64(JSON.stringify(values)),
-    });
-    expect(
-      (await tools.post('/reference-value', message({ snp_launch_measurement: [measurement] }))).text,
-    ).toBe('');
-    expect((await tools.post('/reference-value', message({ 'a/b': 7 }))).status).toBe(200);
-    expect((await tools.get('/reference-value/snp_launch_measurement')).json).toEqual([measurement]);
-    expect((await tools.get('/reference-value/a/b')).json).toBe(7);
-    const absent = await tools.get('/reference-value/none');
-    expect([absent.status, absent.json.type]).toEqual([401, expect.stringContaining('RvpsError')]);
-    const { json } =
-      await world.admin.get<{ issuer: string; version: number; standing: string }[]>('/v1/reference-values');
-    expect(json.map(({ issuer, version, standing }) => [issuer, version, standing])).toEqual(
-      expect.arrayContaining([
-        ['this-broker', 1, 'superseded'],
-        ['this-broker', 2, 'in-force'],
-      ]),
-    );
-    const bad = await tools.post('/reference-value', { ...message({}), type: 'swid' });
-    expect([bad.status, bad.json.type]).toEqual([401, expect.stringContaining('RvpsError')]);
-  });
-
-  it('may sign their own tokens, where a key was configured, with the roles that it stands for', async () => {
-    const { privateKey, publicKey } = await generateKeyPair('EdDSA', { crv: 'Ed25519', extractable: true });
-    const stranger = await generateKeyPair('EdDSA', { crv: 'Ed25519', extractable: true });
-    const provider = {
-      name: 'coco',
-      keys: [await exportJWK(publicKey)],
-      issuer: 'https://issuer.example',
-      roles: { admin: ['admin'], author: ['policy'] },
-      withoutRole: ['reader'],
-    } as const;
-    const world = await makeBroker({ silicon, trusteeAdministrators: [provider] });
-    const sign = (claims: object, key = privateKey, alg = 'EdDSA') =>
-      new SignJWT({ iss: provider.issuer, exp: world.clock.now / 1000 + 60, ...claims })
-        .setProtectedHeader({ alg })
-        .sign(key);
-    const put = async (token: string) => (await trustee(world, token).post('/resource/a/b/c', 's')).status;
-    expect(await put(await sign({ role: 'admin', sub: 'anna' }))).toBe(200);
-    const { json } = await world.admin.get<{ body: { by: string } }[]>('/v1/audit/entries?subject=a/b/c');
-    expect(json[0]?.body.by).toBe('anna (trustee-jwt coco)');
-    expect(await put(await sign({ role: 'author' }))).toBe(401);
-    expect(await put(await sign({ role: 'constructor' }))).toBe(401);
-    expect(await put(await sign({}))).toBe(401);
-    expect((await trustee(world, await sign({})).get('/resource-policy')).status).toBe(200);
-    expect(await put(await sign({ role: 'admin', iss: 'another' }))).toBe(401);
-    expect(await put(await sign({ role: 'admin', exp: world.clock.now / 1000 - 1 }))).toBe(401);
-    expect(await put(await sign({ role: 'admin', exp: undefined }))).toBe(401);
-    expect(await put(await sign({ role: 'admin' }, stranger.privateKey))).toBe(401);
-    // Only for Trustee's endpoints.
-    const api = administrator(world.broker, await sign({ role: 'admin' }));
-    expect((await api.get('/v1/secrets')).status).toBe(401);
   });
 });
