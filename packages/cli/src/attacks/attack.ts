@@ -64,13 +64,15 @@ export interface SnpAttack extends DeclaredAttack {
   readonly flow:
     | 'launch'
     | 'boot'
-    | 'images and secrets'
     | 'memory'
     | 'privilege levels'
     | 'guest messages'
     | 'reports'
     | 'versions'
-    | 'keys';
+    | 'keys'
+    | 'images'
+    | 'secrets'
+    | 'disks';
   readonly modes: readonly ['snp'];
   /** Tries it on a platform of its own, with a verifier who expects the world's images. */
   run(world: SnpWorld, rig: SnpRig): Promise<Outcome>;

@@ -19,7 +19,11 @@ import { guestMessageAttacks } from './snp/messages.js';
 import { snpPrivilegeAttacks } from './snp/privilege-levels.js';
 import { snpReportAttacks } from './snp/reports.js';
 import { snpVersionAttacks } from './snp/versions.js';
-import { workloadAttacks } from './snp/workloads.js';
+import { agentAttacks } from './workloads/agent.js';
+import { diskAttacks } from './workloads/disks.js';
+import { imagePolicyAttacks } from './workloads/image-policy.js';
+import { imageAttacks } from './workloads/images.js';
+import { sealedSecretAttacks } from './workloads/sealed-secrets.js';
 
 /** Every attack on guests of SEV and SEV-ES, in the order of a machine's life. */
 export const sevAttacks: readonly SevAttack[] = [
@@ -32,7 +36,7 @@ export const sevAttacks: readonly SevAttack[] = [
   ...runTimeAttacks,
 ];
 
-/** The same for guests of SEV-SNP. */
+/** The same for guests of SEV-SNP, with what they run and keep. */
 export const snpAttacks: readonly SnpAttack[] = [
   ...snpLaunchAttacks,
   ...snpBootAttacks,
@@ -42,7 +46,11 @@ export const snpAttacks: readonly SnpAttack[] = [
   ...snpReportAttacks,
   ...snpVersionAttacks,
   ...snpKeyAttacks,
-  ...workloadAttacks,
+  ...imageAttacks,
+  ...imagePolicyAttacks,
+  ...sealedSecretAttacks,
+  ...agentAttacks,
+  ...diskAttacks,
 ];
 
 /** Every attack on a key broker, from the first request of a guest to what the broker remembers. */

@@ -1,34 +1,23 @@
-import { generateKeyPairSync, sign } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import {
-  decryptImage,
-  encryptImage,
-  OciLayout,
-  type OpenPacket,
-  offlineTable,
-  openPacketsWith,
-  requireResource,
-  unsealSecret,
-} from '@vouchsafe/guest';
+import { decryptImage, encryptImage, OciLayout, type OpenPacket, openPacketsWith } from '@vouchsafe/guest';
 import {
   annotationPacketBytes,
   imageManifestType,
   keyIdText,
   parseAnnotationPacket,
   type ResourcePath,
-  toBase64Url,
 } from '@vouchsafe/protocol';
-import { digest, Secret, systemRandom, toBase64, toHex } from '@vouchsafe/sev';
+import { digest, Secret, systemRandom, toHex } from '@vouchsafe/sev';
 import type { Outcome, SnpAttack } from '../attack.js';
 import { flipped } from '../interfering-host.js';
-import { appraisedByGuest, guestOutcome } from '../outcome.js';
+import { appraisedByGuest } from '../outcome.js';
 
-/** Encrypted images and sealed secrets, which lie in the host's hands while the guest runs. */
+/** Encrypted images, which the host stores and hands to the guest. */
 
 const modes = ['snp'] as const;
-const common = { flow: 'images and secrets', modes, refusedBy: 'guest' } as const;
+const common = { flow: 'images', modes, refusedBy: 'guest' } as const;
 const opened = 'an image that the owner did not make';
 const bytesOf = (text: string) => new TextEncoder().encode(text);
 
@@ -86,28 +75,7 @@ async function decryptMeddled({ wrappedWith, packet = (bytes) => bytes, found }:
   }
 }
 
-/** A secret as its owner seals it, under a key that the guest's broker has, and what the guest makes of it. */
-async function unsealAltered(alter: (sealed: string) => string): Promise<Outcome> {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  const kid = 'kbs:///owner/sealing-key/1';
-  const name = 'kbs:///owner/password/database';
-  const part = (value: object) => toBase64Url(bytesOf(JSON.stringify(value)));
-  const content = { version: '0.1.0', type: 'vault', name, provider: 'kbs' };
-  const signed = `${part({ alg: 'ES256', kid })}.${part({ ...content, provider_settings: {}, annotations: {} })}`;
-  const signature = sign('sha256', bytesOf(signed), { key: privateKey, dsaEncoding: 'ieee-p1363' });
-  const sealed = `sealed.${signed}.${toBase64Url(new Uint8Array(signature))}`;
-  const entries = {
-    [kid]: toBase64(bytesOf(JSON.stringify({ ...publicKey.export({ format: 'jwk' }), alg: 'ES256' }))),
-    [name]: toBase64(bytesOf('correct horse')),
-    'kbs:///owner/password/databasf': toBase64(bytesOf('another secret')),
-  };
-  const table = Secret.take(bytesOf(JSON.stringify(entries)));
-  const resources = offlineTable(table, { name: 'a broker', keysOnly: false });
-  await requireResource(resources, kid);
-  return guestOutcome('a secret of the host’s choice', () => unsealSecret(alter(sealed), { resources }));
-}
-
-export const workloadAttacks: readonly SnpAttack[] = [
+export const imageAttacks: readonly SnpAttack[] = [
   {
     ...common,
     id: 'layer-key-of-another-machine',
@@ -134,18 +102,5 @@ export const workloadAttacks: readonly SnpAttack[] = [
     title: 'The host puts in an image whose packet names a key that the broker keeps for another owner',
     at: 'layer.key-id',
     run: () => decryptMeddled({ wrappedWith: { id: strangersKey, key: systemRandom(32) } }),
-  },
-  {
-    ...common,
-    id: 'sealed-secret-altered',
-    title: 'The host changes a sealed secret in the pod’s specification to name another one',
-    at: 'sealed-secret-refused',
-    run: () =>
-      unsealAltered((sealed) => {
-        const [word, header, content, signature] = sealed.split('.');
-        const text = new TextDecoder().decode(Buffer.from(content!, 'base64url'));
-        const other = toBase64Url(bytesOf(text.replace('/database', '/databasf')));
-        return [word, header, other, signature].join('.');
-      }),
   },
 ];
