@@ -106,7 +106,7 @@ export const diskAttacks: readonly SnpAttack[] = [
     limit: {
       why: 'an older image has the same header under the same volume key, and dm-crypt does not know which sectors are the newest',
       caughtBy:
-        '`disk.binding` for images from before `vouchsafe disk rekey --volume-key`; else what the guest itself keeps elsewhere, a counter or a digest with its broker',
+        'for an image from before `vouchsafe disk rekey`, the key: the owner’s opens no slot of it (`wrong-disk-key`), or with `--volume-key` `disk.binding`; for a newer image nobody: what must not go back belongs with the broker, or in a database elsewhere',
     },
     run: () => shown((own) => own),
   },
