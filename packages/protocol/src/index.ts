@@ -15,6 +15,7 @@ export * from './jose/flattened-jwe.js';
 export * from './jose/tee-key.js';
 export * from './json/canonical-json.js';
 export * from './json/strict-json.js';
+export * from './json/utf8-text.js';
 export * from './key-provider/annotation-packet.js';
 export * from './key-provider/key-id.js';
 export * from './key-provider/key-provider.js';

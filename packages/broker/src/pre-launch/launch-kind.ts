@@ -1,4 +1,4 @@
-import { parseResourcePath, parseStrictJson } from '@vouchsafe/protocol';
+import { parseResourcePath, parseStrictJson, utf8Text } from '@vouchsafe/protocol';
 import { fromBase64, fromHex, guidToBytes, InvalidArgumentError, VouchsafeError } from '@vouchsafe/sev';
 import { z } from 'zod';
 import type { GuestOwnerOptions } from './owner.js';
@@ -66,7 +66,7 @@ export type LaunchKind = z.output<typeof launchKindSchema>;
 
 /** Reads what {@link launchKindSchema} describes. @throws MalformedError, InvalidArgumentError naming the member */
 export function parseLaunchKind(content: Uint8Array): LaunchKind {
-  const parsed = launchKindSchema.safeParse(parseStrictJson('launch', new TextDecoder().decode(content)));
+  const parsed = launchKindSchema.safeParse(parseStrictJson('launch', utf8Text('launch', content)));
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new InvalidArgumentError(`launch.${issue?.path.join('.')}`, issue?.message ?? 'not as expected');

@@ -71,6 +71,7 @@ describe('values that come through Trustee’s endpoint', () => {
     ['a member more', message({ a: 1 }, { extra: 1 }), /expected \{"version"/],
     ['no message', null, /expected \{"version"/],
     ['a payload that is no base64', message({}, { payload: '%' }), /payload/],
+    ['a payload that is no text', message({}, { payload: 'Iv8i' }), /text in UTF-8/],
     ['a payload that is no JSON', message('{'), /not JSON/],
     ['a payload with a name twice', message('{"a":1,"a":2}'), /a member twice/],
     ['a payload that is a list', message([1]), /expected an object/],

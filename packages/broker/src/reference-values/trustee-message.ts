@@ -1,4 +1,4 @@
-import { parseStrictJson } from '@vouchsafe/protocol';
+import { parseStrictJson, utf8Text } from '@vouchsafe/protocol';
 import { fromBase64, InvalidArgumentError } from '@vouchsafe/sev';
 import { z } from 'zod';
 import {
@@ -25,7 +25,7 @@ const year = 31_536_000_000;
  * @param message what RVPS takes: `{version, type, payload}` with base64 of `{name: value or [values]}`
  * @param previous the document that this one replaces
  * @throws InvalidArgumentError for another type of message than `sample`
- * @throws MalformedError for a payload that is not strict JSON
+ * @throws MalformedError for a payload that is not strict JSON in UTF-8
  */
 export function nextTrusteeDocument(
   message: unknown,
@@ -41,9 +41,10 @@ export function nextTrusteeDocument(
       hint: 'send the values as type sample, or publish signed reference values: `vouchsafe broker reference`',
     });
   }
-  const bytes = fromBase64(payload, 'payload');
-  const text = new TextDecoder('utf-8').decode(bytes);
-  const given = parseStrictJson('reference values', text);
+  const given = parseStrictJson(
+    'reference values',
+    utf8Text('reference values', fromBase64(payload, 'payload')),
+  );
   if (typeof given !== 'object' || given === null || Array.isArray(given))
     throw new InvalidArgumentError(
       'reference value',

@@ -44,10 +44,13 @@ export async function encryptContentKey(
   if (publicKey.kty !== 'EC' || publicKey.crv !== key.crv)
     throw new InvalidArgumentError('ephemeral key', `expected a key on ${key.crv}`);
   const { crv, kty, x, y } = publicKey;
-  const wrappingKey = await agreeOnWrappingKey(publicKey, own.privateKey, key);
-  const encryptedKey = await aes256Wrap(wrappingKey, contentKey).finally(() => wrappingKey.zero());
-  if (ephemeralKey === undefined) own.privateKey.zero();
-  return { header: { alg: key.alg, enc, epk: { crv, kty, x, y } }, encryptedKey };
+  try {
+    const wrappingKey = await agreeOnWrappingKey(publicKey, own.privateKey, key);
+    const encryptedKey = await aes256Wrap(wrappingKey, contentKey).finally(() => wrappingKey.zero());
+    return { header: { alg: key.alg, enc, epk: { crv, kty, x, y } }, encryptedKey };
+  } finally {
+    if (ephemeralKey === undefined) own.privateKey.zero();
+  }
 }
 
 /**

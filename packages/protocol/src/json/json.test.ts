@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalJson, jsonText } from './canonical-json.js';
 import { greatestJsonDepth, parseStrictJson } from './strict-json.js';
+import { utf8Text } from './utf8-text.js';
 
 const read = (text: string) => parseStrictJson('document', text);
 
@@ -130,5 +131,13 @@ describe('canonical JSON', () => {
       expect(() => canonicalJson([value])).toThrow(InvalidArgumentError);
     expect(canonicalJson({ a: undefined })).toBe('{}');
     expect(jsonText({ b: [18446744073709551615n], a: undefined })).toBe('{"b":[18446744073709551615]}');
+  });
+});
+
+describe('text in UTF-8', () => {
+  it('is what the bytes say, a byte order mark too, or is refused without them', () => {
+    expect(utf8Text('document', new TextEncoder().encode('é'))).toBe('é');
+    expect(() => read(utf8Text('document', Uint8Array.of(0xef, 0xbb, 0xbf, 0x7b, 0x7d)))).toThrow('not JSON');
+    expect(() => utf8Text('document', Uint8Array.of(0x61, 0xff))).toThrow(MalformedError);
   });
 });
