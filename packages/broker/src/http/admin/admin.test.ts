@@ -112,7 +112,8 @@ describe('each role', () => {
   it('every route of the API says which operation it is', async () => {
     const world = await makeBroker({ silicon });
     const stranger = administrator(world.broker, undefined);
-    const { json } = await inject<{ paths: Record<string, Record<string, unknown>> }>(world.broker, {
+    type Described = Readonly<Record<string, { description: string; responses: object }>>;
+    const { json } = await inject<{ paths: Record<string, Described> }>(world.broker, {
       method: 'GET',
       url: '/openapi.json',
     });
@@ -120,7 +121,9 @@ describe('each role', () => {
     expect(paths.length).toBeGreaterThan(15);
     for (const [path, methods] of paths) {
       expect(path).toMatch(/^\/v1\//);
-      for (const method of Object.keys(methods)) {
+      for (const [method, { description, responses }] of Object.entries(methods)) {
+        expect(description).toMatch(/^Needs the role (?:admin|policy|auditor)\b/);
+        expect(responses).toHaveProperty('4XX');
         const url = path.replaceAll(/\{[^}]+\}/g, 'x');
         const answer = await stranger[method as 'get'](url);
         expect([answer.status, method, path]).toEqual([401, method, path]);

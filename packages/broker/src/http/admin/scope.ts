@@ -13,9 +13,10 @@ import {
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
+import { operations } from '../../administration/roles.js';
 import { textOf } from '../body.js';
 
-export const adminPrefix = '/v1';
+const adminPrefix = '/v1';
 
 /** Where routes stand whose zod schemas are validation, types and description in one. */
 export type AdminScope = FastifyInstance<
@@ -41,11 +42,31 @@ export async function describeApi(app: FastifyInstance, version: string): Promis
     },
     // Guests and hosts speak protocols that are described elsewhere.
     transform: (route) =>
-      route.url.startsWith(adminPrefix)
-        ? jsonSchemaTransform(route)
-        : { schema: { hide: true }, url: route.url },
+      route.url.startsWith(adminPrefix) ? described(route) : { schema: { hide: true }, url: route.url },
   });
   app.get('/openapi.json', async () => app.swagger());
+}
+
+/** What every operation answers with when it does not do what it was asked. */
+const refusal = {
+  description:
+    'What was wrong: with the request (400), with the token (401, 403), or that there is none (404)',
+  type: 'object',
+  properties: {
+    error: { type: 'string' },
+    message: { type: 'string' },
+    hint: { type: 'string', description: 'what to do about it' },
+  },
+  required: ['error'],
+};
+
+/** A route as its schemas say, with what they do not: who may do it, and how it is refused. */
+function described(given: Parameters<typeof jsonSchemaTransform>[0]): ReturnType<typeof jsonSchemaTransform> {
+  const { schema, url } = jsonSchemaTransform(given);
+  const { operation } = given.route.config ?? {};
+  const holders = operation === undefined ? undefined : operations[operation].join(' or ');
+  const response = { ...(schema.response as object | undefined), '4XX': refusal };
+  return { schema: { ...schema, description: `Needs the role ${holders}.`, response }, url };
 }
 
 /** The administrators' API: strict JSON, zod schemas. `routes` adds what is served. */
