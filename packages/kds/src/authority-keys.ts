@@ -28,7 +28,7 @@ export interface AuthorityKeys {
 }
 
 /** Naples has RSA 2048 with SHA-256, every later generation RSA 4096 with SHA-384. */
-export function keyForm(generation: Generation): {
+function keyForm(generation: Generation): {
   readonly modulusBits: ModulusBits;
   readonly hash: HashName;
 } {

@@ -4,7 +4,7 @@ import { UnavailableError } from '@vouchsafe/sev';
 
 /** Files and folders that only their owner may enter. */
 
-export function isMissing(error: unknown): boolean {
+function isMissing(error: unknown): boolean {
   return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 

@@ -1,9 +1,9 @@
 import type { Appraisal } from '@vouchsafe/sev';
-import { NotFoundError } from '../http/errors.js';
 import type { EntryKind, RecordEntry } from '../record/entry.js';
 import { exportRecord, findEntry, newestEntries } from '../record/read.js';
 import { verifyRecord } from '../record/verify.js';
 import type { AdministrationContext } from './context.js';
+import { NotFoundError } from './refused.js';
 
 export interface TailOptions {
   readonly kind?: EntryKind | undefined;

@@ -1,4 +1,3 @@
-import { NotFoundError } from '../http/errors.js';
 import {
   type PolicyKind,
   type ReleasePolicyKind,
@@ -10,6 +9,7 @@ import { languageOf, prepareReleasePolicy } from '../policy/prepare.js';
 import { inTransaction } from '../state/database.js';
 import type { Principal } from './admin-tokens.js';
 import { type AdministrationContext, byWhom } from './context.js';
+import { NotFoundError } from './refused.js';
 
 export interface PolicyDescription {
   readonly name: string;
@@ -50,13 +50,16 @@ export async function setPolicy(
   return { ...summary(stored), id: prepared.id, warnings };
 }
 
+/** Stands for all release policies where one is named: they share their names, whatever language they are in. */
+export const anyReleasePolicy: ReleasePolicyKind = 'cedar';
+
 /** @throws NotFoundError */
 export async function deletePolicy(
   { state, policies }: AdministrationContext,
   name: string,
   who: Principal,
 ): Promise<void> {
-  await removeNamed({ state, policies }, { name, kind: 'cedar', act: 'policy.delete' }, who);
+  await removeNamed({ state, policies }, { name, kind: anyReleasePolicy, act: 'policy.delete' }, who);
 }
 
 /** Removes a policy, a launch or an issuer. @throws NotFoundError */
@@ -65,13 +68,10 @@ export async function removeNamed(
   { name, kind, act }: { readonly name: string; readonly kind: PolicyKind; readonly act: string },
   who: Principal,
 ): Promise<void> {
+  const subject = `${act.split('.', 1)[0]} ${name}`;
   await inTransaction(state.db, async (tx) => {
-    if (!(await policies.remove(tx, name, kind))) throw new NotFoundError(`${act.split('.')[0]} ${name}`);
-    state.record.append(tx, {
-      kind: 'administration',
-      subject: `${act.split('.')[0]} ${name}`,
-      body: { act, by: byWhom(who), name },
-    });
+    if (!(await policies.remove(tx, name, kind))) throw new NotFoundError(subject);
+    state.record.append(tx, { kind: 'administration', subject, body: { act, by: byWhom(who), name } });
   });
 }
 
@@ -84,7 +84,7 @@ export async function findPolicy(
   { state, policies }: AdministrationContext,
   name: string,
 ): Promise<PolicyDescription & { readonly content: Uint8Array }> {
-  const found = await policies.find(state.db.query, name, 'cedar');
+  const found = await policies.find(state.db.query, name, anyReleasePolicy);
   if (found === undefined) throw new NotFoundError(`policy ${name}`);
   return { ...summary(found), content: found.content };
 }

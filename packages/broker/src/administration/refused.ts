@@ -29,3 +29,12 @@ export class ForbiddenError extends VouchsafeError {
     this.operation = operation;
   }
 }
+
+/** What was asked for is not there. */
+export class NotFoundError extends VouchsafeError {
+  readonly code = 'not-found';
+
+  constructor(what: string, hint?: string) {
+    super(`${what}: there is none`, { hint });
+  }
+}

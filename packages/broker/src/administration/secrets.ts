@@ -5,11 +5,12 @@ import {
   resourcePathText,
 } from '@vouchsafe/protocol';
 import { InvalidArgumentError, type Secret } from '@vouchsafe/sev';
-import { NotFoundError } from '../http/errors.js';
 import type { ResourceDescription } from '../secrets/resource-store.js';
 import { inTransaction } from '../state/database.js';
 import type { Principal } from './admin-tokens.js';
 import { type AdministrationContext, byWhom } from './context.js';
+import { anyReleasePolicy } from './policies.js';
+import { NotFoundError } from './refused.js';
 
 export interface NewSecret {
   /** Remains the caller's to zero. */
@@ -64,7 +65,7 @@ export async function putSecret(
 
   async function policyId(query: Parameters<typeof policies.find>[0], given: string | null) {
     if (given === null) return null;
-    const found = await policies.find(query, given, 'cedar');
+    const found = await policies.find(query, given, anyReleasePolicy);
     if (found === undefined)
       throw new NotFoundError(`policy ${given}`, 'set it first: `vouchsafe broker policy set`');
     return found.id;
@@ -93,7 +94,7 @@ export async function changeSecret(
       if (!(await state.resources.setState(tx, name, change, byWhom(who)))) throw noSecret();
     }
     if (policy === undefined) return;
-    const found = policy === null ? undefined : await policies.find(tx.query, policy, 'cedar');
+    const found = policy === null ? undefined : await policies.find(tx.query, policy, anyReleasePolicy);
     if (policy !== null && found === undefined) throw new NotFoundError(`policy ${policy}`);
     if (!(await state.resources.setPolicy(tx, name, found?.id ?? null, byWhom(who)))) throw noSecret();
   });

@@ -1,5 +1,4 @@
 import { InvalidArgumentError } from '@vouchsafe/sev';
-import { NotFoundError } from '../http/errors.js';
 import { inTransaction } from '../state/database.js';
 import type { PublicSigningKey } from '../token/signing-keys.js';
 import {
@@ -10,6 +9,7 @@ import {
   tokenText,
 } from './admin-tokens.js';
 import { type AdministrationContext, byWhom } from './context.js';
+import { NotFoundError } from './refused.js';
 
 export interface AdminTokenDescription {
   readonly id: string;

@@ -61,8 +61,8 @@ function principalOf(
   { name, roles, withoutRole }: TrusteeIdentityProvider,
   { role, sub }: JWTPayload & { readonly role?: unknown },
 ): Principal {
-  const mapped =
-    role === undefined ? withoutRole : Object.hasOwn(roles, String(role)) ? roles[String(role)] : undefined;
+  const named = typeof role === 'string' && Object.hasOwn(roles, role) ? roles[role] : undefined;
+  const mapped = role === undefined ? withoutRole : named;
   if (mapped === undefined) throw new UnauthenticatedError('role');
   const subject = (sub ?? '').replaceAll(/\p{Cc}/gu, '').slice(0, 100);
   return { kind: 'trustee-jwt', id: name, name: subject || name, roles: mapped };

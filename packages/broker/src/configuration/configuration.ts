@@ -98,7 +98,7 @@ const schema = z.strictObject({
     .array(
       z.strictObject({
         name: z.string().min(1).max(64),
-        /** A JWK set, or public keys in PEM. */
+        /** A JWK set, one JWK, or a public key in PEM. */
         keys: file,
         issuer: z.string().optional(),
         audience: z.string().optional(),

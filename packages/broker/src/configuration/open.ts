@@ -109,8 +109,9 @@ export async function configuredState(
   const path = join(folder, configurationFile);
   const configuration = parseBrokerConfiguration(new TextDecoder().decode(await read(path)), path);
   const address = addressIn(configuration.listen);
-  const masterKey = await masterKeyOf(folder, configuration, environment, random);
   const outside = outsideOf(folder, configuration, environment);
+  // Last of what may fail: from here on there is a key to zero.
+  const masterKey = await masterKeyOf(folder, configuration, environment, random);
   const { replica } = configuration;
   const state = {
     database: databaseOf(folder, configuration),

@@ -23,7 +23,7 @@ export interface HttpLimits {
   readonly perAddress: RateLimit;
 }
 
-export const defaultHttpLimits: HttpLimits = {
+const defaultHttpLimits: HttpLimits = {
   body: 64 * 1024,
   requestTime: 30_000,
   perAddress: { perMinute: 1200, burst: 1200 },
@@ -105,7 +105,7 @@ export async function createApp(options: AppOptions): Promise<FastifyInstance> {
 }
 
 /** The pattern of the route, never the path: that may name a secret. */
-export function routeOf(request: FastifyRequest): string {
+function routeOf(request: FastifyRequest): string {
   return request.routeOptions.url ?? '(none)';
 }
 

@@ -7,7 +7,7 @@ import {
   VouchsafeError,
 } from '@vouchsafe/sev';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
-import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
+import { ForbiddenError, NotFoundError, UnauthenticatedError } from '../administration/refused.js';
 import { stateChecks } from '../state/checks.js';
 
 /** One party asks too often. */
@@ -21,20 +21,6 @@ export class RateLimitedError extends VouchsafeError {
     super('too many requests', { hint: `ask again in ${retryAfter} s` });
     this.retryAfter = retryAfter;
   }
-}
-
-/** What was asked for is not there. */
-export class NotFoundError extends VouchsafeError {
-  readonly code = 'not-found';
-
-  constructor(what: string, hint?: string) {
-    super(`${what}: there is none`, { hint });
-  }
-}
-
-/** What was asked for would undo what somebody else did. */
-export class ConflictError extends VouchsafeError {
-  readonly code = 'conflict';
 }
 
 export interface Answer {
@@ -87,7 +73,6 @@ export function statusOf(error: unknown): number {
   if (isStateRefusal(error)) return 503;
   if (error instanceof ForbiddenError || error instanceof RefusedError) return 403;
   if (error instanceof NotFoundError) return 404;
-  if (error instanceof ConflictError) return 409;
   if (error instanceof RateLimitedError) return 429;
   if (error instanceof UnavailableError) return 503;
   const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500;

@@ -1,6 +1,6 @@
 import { type RcarError, type RcarErrorVariant, rcarErrorOf } from '@vouchsafe/protocol';
 import { InvalidArgumentError, MalformedError, RefusedError, VouchsafeError } from '@vouchsafe/sev';
-import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
+import { ForbiddenError, NotFoundError, UnauthenticatedError } from '../administration/refused.js';
 import {
   ChallengeRefusedError,
   EvidenceRefusedError,
@@ -9,7 +9,7 @@ import {
   SessionRefusedError,
 } from '../attestation/refused.js';
 import { TokenRefusedError } from '../token/refused.js';
-import { isStateRefusal, NotFoundError, nameOfStatus, RateLimitedError, statusOf } from './errors.js';
+import { isStateRefusal, nameOfStatus, RateLimitedError, statusOf } from './errors.js';
 
 /** What a route is for: the same mistake has another name in each, as with Trustee. */
 export type RcarPurpose = 'attestation' | 'resource' | 'administration' | 'policy' | 'reference-values';

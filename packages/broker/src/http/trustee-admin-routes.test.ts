@@ -166,6 +166,7 @@ describe('Trustee’s tools', () => {
     expect(json[0]?.body.by).toBe('anna (trustee-jwt coco)');
     expect(await put(await sign({ role: 'author' }))).toBe(401);
     expect(await put(await sign({ role: 'constructor' }))).toBe(401);
+    expect(await put(await sign({ role: ['admin'] }))).toBe(401);
     expect(await put(await sign({}))).toBe(401);
     expect((await trustee(world, await sign({})).get('/resource-policy')).status).toBe(200);
     expect(await put(await sign({ role: 'admin', iss: 'another' }))).toBe(401);

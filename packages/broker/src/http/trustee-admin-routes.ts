@@ -1,17 +1,17 @@
-import { fromBase64Url, parseResourcePath, parseStrictJson } from '@vouchsafe/protocol';
+import { fromBase64Url, largestSealedSecret, parseResourcePath, parseStrictJson } from '@vouchsafe/protocol';
 import { InvalidArgumentError, MalformedError, Secret } from '@vouchsafe/sev';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { type AdministrationContext, byWhom } from '../administration/context.js';
 import { listPolicies, setPolicy } from '../administration/policies.js';
 import { referenceValueOf, registerTrusteeValues } from '../administration/references.js';
+import { NotFoundError } from '../administration/refused.js';
 import { deleteSecret, putSecret } from '../administration/secrets.js';
 import { defaultPolicyName } from '../policy/policy-store.js';
 import { recogniseAttestationPolicy } from '../policy/trustee/recognition.js';
 import { inTransaction } from '../state/database.js';
 import { principalOf } from './authentication.js';
 import { bytesOf, textOf } from './body.js';
-import { NotFoundError } from './errors.js';
 import { pathAfter } from './rcar-routes.js';
 
 const policyBody = z.object({ policy: z.string().max(8 * 1024 * 1024) });
@@ -28,7 +28,7 @@ const largeBody = 12 * 1024 * 1024;
 export function trusteeAdminRoutes(scope: FastifyInstance, context: AdministrationContext): void {
   scope.post(
     '/resource/*',
-    { config: { rcar: 'administration', operation: 'secret.put' }, bodyLimit: 1024 * 1024 + 1 },
+    { config: { rcar: 'administration', operation: 'secret.put' }, bodyLimit: largestSealedSecret },
     async (request, reply) => {
       const path = parseResourcePath(pathAfter(request, '/resource/'));
       const content = Secret.take(bytesOf(request.body));

@@ -1,7 +1,7 @@
 import type { KdsClient } from '@vouchsafe/kds';
 import type { LaunchRequest, MeasurementEvidence } from '@vouchsafe/protocol';
 import { type PlatformRoot, type RandomSource, toBase64, verdict } from '@vouchsafe/sev';
-import { NotFoundError } from '../http/errors.js';
+import { NotFoundError } from '../administration/refused.js';
 import type { ReleaseDemands } from '../policy/demands.js';
 import type { PolicyStore } from '../policy/policy-store.js';
 import type { RulesInForce } from '../policy/rules.js';

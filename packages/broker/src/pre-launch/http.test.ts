@@ -15,9 +15,10 @@ import {
   UnavailableError,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
+import type { ListenAddress } from '../http/listen.js';
 import { digestOf, diskPassphrase, makeOwner } from '../testing/owner.js';
 import { makeTestAuthority, makeTestPlatform, type TestPlatform, version } from '../testing/platform.js';
-import { type OwnerAddress, serveGuestOwner } from './http.js';
+import { serveGuestOwner } from './http.js';
 import type { GuestOwner } from './owner.js';
 import type { OwnerDecision } from './routes.js';
 
@@ -29,7 +30,7 @@ beforeAll(async () => {
   digest = await digestOf();
 });
 
-async function serve(owner: GuestOwner, address: OwnerAddress = { host: '127.0.0.1', port: 0 }) {
+async function serve(owner: GuestOwner, address: ListenAddress = { host: '127.0.0.1', port: 0 }) {
   const decisions: OwnerDecision[] = [];
   const errors: Error[] = [];
   const server = await serveGuestOwner(owner, address, {

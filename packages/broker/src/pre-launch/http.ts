@@ -1,11 +1,10 @@
 import { largestRequest } from '@vouchsafe/protocol';
-import { InvalidArgumentError, MalformedError, UnavailableError } from '@vouchsafe/sev';
+import { InvalidArgumentError } from '@vouchsafe/sev';
 import { type FastifyError, fastify } from 'fastify';
+import { answerTo } from '../http/errors.js';
 import { isLoopback, type ListenAddress, listen } from '../http/listen.js';
 import type { GuestOwner } from './owner.js';
 import { type OwnerDecision, preLaunchRoutes } from './routes.js';
-
-export type OwnerAddress = ListenAddress;
 
 export interface ServeGuestOwnerOptions {
   readonly onDecision?: (decision: OwnerDecision) => void;
@@ -28,7 +27,7 @@ export interface GuestOwnerServer {
  */
 export async function serveGuestOwner(
   owner: GuestOwner,
-  address: OwnerAddress,
+  address: ListenAddress,
   { onDecision = () => undefined, onError = () => undefined }: ServeGuestOwnerOptions = {},
 ): Promise<GuestOwnerServer> {
   requireLoopbackForDevelopment(owner, address);
@@ -43,9 +42,9 @@ export async function serveGuestOwner(
 
   app.setNotFoundHandler((_request, reply) => reply.code(404).send({ error: 'not-found' }));
   app.setErrorHandler<FastifyError | Error>((error, _request, reply) => {
-    const { status, body } = answerTo(error);
+    const { status, body, headers } = answerTo(error);
     if (status === 500) onError(error);
-    return reply.code(status).send(body);
+    return reply.code(status).headers(headers).send(body);
   });
 
   const sweep = setInterval(() => void owner.endExpiredSessions().catch(onError), sweepInterval);
@@ -56,7 +55,7 @@ export async function serveGuestOwner(
 
 const sweepInterval = 10_000;
 
-function requireLoopbackForDevelopment({ development }: GuestOwner, address: OwnerAddress): void {
+function requireLoopbackForDevelopment({ development }: GuestOwner, address: ListenAddress): void {
   if (!development || isLoopback(address)) return;
   const host = 'host' in address ? address.host : '';
   throw new InvalidArgumentError(
@@ -64,29 +63,3 @@ function requireLoopbackForDevelopment({ development }: GuestOwner, address: Own
     `an owner who trusts a development root answers on loopback only, not on ${host}`,
   );
 }
-
-/** Only errors that are meant for callers are shown to them. */
-function answerTo(error: Error): { status: number; body: Record<string, unknown> } {
-  if (error instanceof MalformedError) {
-    const { code, structure, field, expected, found } = error;
-    return { status: 400, body: { error: code, structure, field, expected, found } };
-  }
-  if (error instanceof InvalidArgumentError) {
-    return { status: 400, body: { error: error.code, argument: error.argument, message: error.message } };
-  }
-  if (error instanceof UnavailableError) {
-    return {
-      status: 503,
-      body: {
-        error: error.code,
-        message: error.message,
-        ...(error.hint === undefined ? {} : { hint: error.hint }),
-      },
-    };
-  }
-  const status = 'statusCode' in error && typeof error.statusCode === 'number' ? error.statusCode : 500;
-  if (status >= 400 && status < 500) return { status, body: { error: httpErrors[status] ?? 'bad-request' } };
-  return { status: 500, body: { error: 'internal' } };
-}
-
-const httpErrors: Readonly<Record<number, string>> = { 413: 'too-large', 415: 'not-json' };

@@ -23,24 +23,3 @@ export interface ReferenceValueRepository {
    */
   add(reference: StoredReference): Promise<boolean>;
 }
-
-/** Keeps documents for as long as the process runs. */
-export function memoryReferenceValues(): ReferenceValueRepository {
-  const stored: StoredReference[] = [];
-  const versionsOf = (issuer: string, name: string) =>
-    stored.filter((each) => each.issuer === issuer && each.name === name).map(({ version }) => version);
-  return {
-    async list() {
-      return [...stored];
-    },
-    async highestVersion(issuer, name) {
-      return Math.max(0, ...versionsOf(issuer, name));
-    },
-    async add(reference) {
-      const { issuer, name, version } = reference;
-      if (version <= Math.max(0, ...versionsOf(issuer, name))) return false;
-      stored.push(reference);
-      return true;
-    },
-  };
-}

@@ -2,10 +2,10 @@ import { InvalidArgumentError, RefusedError, verdict } from '@vouchsafe/sev';
 import { base64url, CompactSign, importJWK, type JWK, SignJWT } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { hex, testNow } from '../testing/questions.js';
-import { issuerKey, publicPart, someDocument } from '../testing/reference-values.js';
+import { issuerKey, memoryReferenceValues, publicPart, someDocument } from '../testing/reference-values.js';
 import { parseReferenceDocument, type ReferenceDocument } from './document.js';
 import { referenceValuesAt } from './in-force.js';
-import { memoryReferenceValues, type ReferenceValueRepository, type StoredReference } from './repository.js';
+import type { ReferenceValueRepository, StoredReference } from './repository.js';
 import { referenceMediaType, signReferenceDocument, verifyReferenceDocument } from './signed-document.js';
 import { ReferenceValueStore } from './store.js';
 

@@ -4,6 +4,7 @@ import {
   type ReferenceDocument,
   referenceFormat,
 } from '../reference-values/document.js';
+import type { ReferenceValueRepository, StoredReference } from '../reference-values/repository.js';
 import { hex } from './questions.js';
 
 /** A document that knows the guest of `someClaims`, for all of November 2026. */
@@ -29,4 +30,25 @@ export async function issuerKey(algorithm: 'EdDSA' | 'ES256' = 'EdDSA'): Promise
 
 export function publicPart({ d: _private, ...key }: JWK): JWK {
   return key;
+}
+
+/** Keeps documents for as long as the process runs. */
+export function memoryReferenceValues(): ReferenceValueRepository {
+  const stored: StoredReference[] = [];
+  const versionsOf = (issuer: string, name: string) =>
+    stored.filter((each) => each.issuer === issuer && each.name === name).map(({ version }) => version);
+  return {
+    async list() {
+      return [...stored];
+    },
+    async highestVersion(issuer, name) {
+      return Math.max(0, ...versionsOf(issuer, name));
+    },
+    async add(reference) {
+      const { issuer, name, version } = reference;
+      if (version <= Math.max(0, ...versionsOf(issuer, name))) return false;
+      stored.push(reference);
+      return true;
+    },
+  };
 }

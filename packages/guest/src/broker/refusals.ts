@@ -15,8 +15,9 @@ export function saidBy(text: string): string {
 export class AttestationRefusedError extends VouchsafeError {
   readonly code = 'attestation-refused';
 
+  /** @param detail in the broker's words, as {@link saidBy} gives them */
   constructor(detail: string) {
-    super(`the key broker refuses this guest: ${saidBy(detail)}`, {
+    super(`the key broker refuses this guest: ${detail}`, {
       hint: 'the operator of the broker can see every check: vouchsafe broker explain NUMBER',
     });
   }
@@ -27,8 +28,9 @@ export class ReleaseRefusedError extends VouchsafeError {
   readonly code = 'release-refused';
   readonly resource: string;
 
+  /** @param detail in the broker's words, as {@link saidBy} gives them */
   constructor(resource: string, detail: string) {
-    super(`the key broker does not release ${resource}: ${saidBy(detail)}`, {
+    super(`the key broker does not release ${resource}: ${detail}`, {
       hint: 'the operator of the broker can see why: vouchsafe broker explain NUMBER',
     });
     this.resource = resource;

@@ -1,3 +1,4 @@
+import { largestSealedSecret } from '@vouchsafe/protocol';
 import { fromBase64 } from '@vouchsafe/sev';
 import { z } from 'zod';
 import { roles } from '../../administration/roles.js';
@@ -29,10 +30,8 @@ const whole = z
   .min(1)
   .max(2 ** 31);
 
-export const largestSecret = 1024 * 1024;
-
 export const newSecret = z.strictObject({
-  content: base64(largestSecret),
+  content: base64(largestSealedSecret),
   notBefore: moment.optional(),
   notAfter: moment.optional(),
   releases: whole.optional().describe('how often it may be released; 1 for a one-time secret'),
@@ -59,17 +58,19 @@ export const secretDescription = z.object({
   state,
   policy: z.string().optional(),
   createdAt: z.string(),
-  versions: z.array(
-    z.object({
-      version: z.number(),
-      state,
-      notBefore: z.string().optional(),
-      notAfter: z.string().optional(),
-      releaseLimit: z.number().optional(),
-      released: z.number(),
-      createdAt: z.string(),
-    }),
-  ),
+  versions: z
+    .array(
+      z.object({
+        version: z.number(),
+        state,
+        notBefore: z.string().optional(),
+        notAfter: z.string().optional(),
+        releaseLimit: z.number().optional(),
+        released: z.number(),
+        createdAt: z.string(),
+      }),
+    )
+    .readonly(),
 });
 
 export const newPolicy = z.strictObject({

@@ -1,3 +1,4 @@
+import { largestSealedSecret } from '@vouchsafe/protocol';
 import { InvalidArgumentError, Secret } from '@vouchsafe/sev';
 import { z } from 'zod';
 import type { AdministrationContext } from '../../administration/context.js';
@@ -23,7 +24,7 @@ export function secretRoutes(scope: AdminScope, context: AdministrationContext):
       config: { operation: 'secret.list' },
       schema: { tags, summary: 'List secrets', response: { 200: z.array(schemas.secretDescription) } },
     },
-    async () => (await listSecrets(context)).map(mutable),
+    async () => listSecrets(context),
   );
 
   scope.get(
@@ -37,14 +38,14 @@ export function secretRoutes(scope: AdminScope, context: AdministrationContext):
         response: { 200: schemas.secretDescription },
       },
     },
-    async ({ params }) => mutable(await describeSecret(context, params)),
+    async ({ params }) => describeSecret(context, params),
   );
 
   scope.put(
     path,
     {
       config: { operation: 'secret.put' },
-      bodyLimit: 2 * schemas.largestSecret,
+      bodyLimit: 2 * largestSealedSecret,
       schema: {
         tags,
         summary: 'Store a version of a secret',
@@ -109,10 +110,4 @@ export function secretRoutes(scope: AdminScope, context: AdministrationContext):
       return { done: true } as const;
     },
   );
-}
-
-function mutable<T extends { readonly versions: readonly unknown[] }>(
-  description: T,
-): Omit<T, 'versions'> & { versions: T['versions'][number][] } {
-  return { ...description, versions: [...description.versions] };
 }

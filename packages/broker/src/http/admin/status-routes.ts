@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { AdminScope } from './scope.js';
 
-export const brokerStatus = z.object({
+const brokerStatus = z.object({
   version: z.string(),
   replica: z.string(),
   database: z.string(),
@@ -13,7 +13,7 @@ export const brokerStatus = z.object({
     .describe('where the newest checkpoint of the record is kept outside'),
   obstacles: z.array(z.string()).describe('what keeps the broker from working'),
 });
-export type BrokerStatus = z.output<typeof brokerStatus>;
+type BrokerStatus = z.output<typeof brokerStatus>;
 
 export function statusRoutes(scope: AdminScope, status: () => Promise<BrokerStatus>): void {
   scope.get(
