@@ -18,6 +18,7 @@ const onlyInFull = [
   'tools/src/bench/index.test.ts',
   'tools/src/broker-load/memory.test.ts',
   'tools/src/broker-load/traces.test.ts',
+  'tools/src/initrd/debian-initrd.test.ts',
 ];
 
 export default defineConfig({

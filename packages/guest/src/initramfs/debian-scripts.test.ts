@@ -146,6 +146,17 @@ describe('the script that opens the root disk', () => {
     expect(calls.filter((call) => /^(poweroff|sleep)/.test(call))).toEqual(end);
   });
 
+  it('switches the machine off where what it calls cuts it short', () => {
+    const files = {
+      'proc/cmdline': asked,
+      'scripts/functions': 'configure_networking() { . /nowhere/net-eth0.conf; }',
+    };
+    const { signal, calls, output } = boot('', { files });
+    expect([signal, unlocks(calls)]).toEqual(['SIGKILL', []]);
+    expect(output).toContain('vouchsafe: the script was cut short\n');
+    expect(calls.at(-1)).toBe('poweroff -f');
+  });
+
   it('has the machine halted, not handed to a shell, where what comes next fails; unless panic= says what', () => {
     expect(boot(asked).read('conf/param.conf')).toBe('panic=0\n');
     expect(boot(asked, { environment: { panic: '-1' } }).read('conf/param.conf')).toBe('');
