@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { RandomSource } from '@vouchsafe/sev';
 import type { StateKeys } from '../secrets/state-keys.js';
 import type { BrokerClock } from '../state/clock.js';
@@ -117,7 +116,7 @@ async function link(
 
 /** Sixteen digits, drawn at random: nobody learns from one how many there are. */
 function newReference(random: RandomSource): string {
-  const digest = createHash('sha256').update(random(16)).digest();
-  const digits = (digest.readBigUInt64BE() % 10n ** 16n).toString().padStart(16, '0');
+  const [number = 0n] = new BigUint64Array(random(8).slice().buffer);
+  const digits = (number % 10n ** 16n).toString().padStart(16, '0');
   return digits.replace(/(....)(?=.)/g, '$1-');
 }
