@@ -14,9 +14,19 @@ interface Failure {
   readonly appraisal?: Appraisal;
 }
 
+export interface FailureSurroundings {
+  readonly io: Io;
+  readonly json: boolean;
+  /** The command line that explains the command. */
+  readonly help: string;
+}
+
 /** Prints what went wrong and gives the exit status. Never a stack trace, unless VOUCHSAFE_DEBUG=1 asks for one. */
-export async function reportFailure(error: unknown, io: Io, json: boolean): Promise<number> {
-  const failure = await classify(error);
+export async function reportFailure(
+  error: unknown,
+  { io, json, help }: FailureSurroundings,
+): Promise<number> {
+  const failure = await classify(error, help);
   if (json) {
     io.stdout.write(`${JSON.stringify(await failureToJson(failure), undefined, 2)}\n`);
   } else {
@@ -43,7 +53,7 @@ async function failureToJson(failure: Failure): Promise<unknown> {
   return { ...verdict, error: { code, message, hint: hint ?? null, ...evidence } };
 }
 
-async function classify(error: unknown): Promise<Failure> {
+async function classify(error: unknown, help: string): Promise<Failure> {
   // Loaded here and not above: help and the table of commands need nothing of ours.
   const { InvalidArgumentError, MalformedError, RefusedError, VouchsafeError } = await import(
     '@vouchsafe/sev'
@@ -51,11 +61,12 @@ async function classify(error: unknown): Promise<Failure> {
   if (error instanceof VouchsafeError) {
     const malformed = error instanceof MalformedError || error instanceof InvalidArgumentError;
     const refused = error instanceof RefusedError || refusalCodes.has(error.code);
+    const ofOption = error instanceof InvalidArgumentError && error.argument.startsWith('--');
     return {
       exit: refused ? exitStatus.refused : malformed ? exitStatus.malformed : exitStatus.outsideFailed,
       code: error.code,
       message: error.message,
-      hint: error.hint,
+      hint: error.hint ?? (ofOption ? `\`${help}\` explains its options` : undefined),
       evidence: evidenceOf(error),
       ...(error instanceof RefusedError ? { appraisal: error.appraisal } : {}),
     };
@@ -89,6 +100,7 @@ const refusalCodes = new Set([
   'wrong-layer-key',
   'sealed-secret-refused',
   'caller-refused',
+  'administrator-refused',
 ]);
 
 const toldElsewhere = new Set(['code', 'hint', 'name', 'message', 'stack', 'cause', 'appraisal']);

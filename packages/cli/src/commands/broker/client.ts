@@ -7,6 +7,7 @@ import {
   InvalidArgumentError,
   RefusedError,
   UnavailableError,
+  VouchsafeError,
 } from '@vouchsafe/sev';
 import { readInput } from '../../frame/files.js';
 import type { Io } from '../../frame/io.js';
@@ -117,7 +118,12 @@ interface ErrorAnswer {
   }[];
 }
 
-/** What an answer says went wrong: a refusal with its checks, a mistake in what was sent, or the rest. */
+/** The broker refuses whoever asks: the token is not good there, or its roles do not suffice. */
+export class AdministratorRefusedError extends VouchsafeError {
+  readonly code = 'administrator-refused';
+}
+
+/** What an answer says went wrong: a refusal with its checks or of the token, a mistake in what was sent, or the rest. */
 function failureOf(status: number, answer: unknown): Error {
   const { error = '', message, hint, field, argument, checks }: ErrorAnswer = isObject(answer) ? answer : {};
   const options = hint === undefined ? {} : { hint };
@@ -133,6 +139,11 @@ function failureOf(status: number, answer: unknown): Error {
     const text = (message ?? error).replace(`${what}: `, '');
     return new InvalidArgumentError(what, text || 'the broker cannot read it', options);
   }
+  if (status === 401 || status === 403)
+    return new AdministratorRefusedError(
+      `the broker refuses: ${message ?? `status ${status} ${error}`}`,
+      options,
+    );
   return new UnavailableError(
     'broker',
     message ?? `it answered with status ${status} ${error}`.trimEnd(),
