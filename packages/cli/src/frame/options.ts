@@ -226,9 +226,7 @@ function ofLength(bytes: Uint8Array, length: number, name: string): Uint8Array {
 }
 
 function missing(name: string): InvalidArgumentError {
-  return new InvalidArgumentError(name, 'it has to be given', {
-    hint: 'the command with --help lists its options',
-  });
+  return new InvalidArgumentError(name, 'it has to be given');
 }
 
 const quoted = (given: string) => JSON.stringify(given.length > 60 ? `${given.slice(0, 60)}…` : given);

@@ -144,11 +144,19 @@ describe('the frame', () => {
     [['fail', 'hostile'], 3, 'host: says \\x1b[2J\n  hint: do \\x9b2J'],
     [['fail', 'refused'], 1, 'refused: a chain'],
     [['fail', 'system'], 3, 'connect: the system answered ECONNREFUSED'],
-    [['echo', 'a', 'b'], 2, '--name: it has to be given'],
+    [
+      ['echo', 'a', 'b'],
+      2,
+      '--name: it has to be given\n  hint: `vouchsafe echo --help` explains its options',
+    ],
     [['echo', 'a', 'b', '--name', 'n', '--policy', '-1'], 2, '--policy'],
     [['echo', 'a', 'b', '--name', 'n', '--policy', '08x'], 2, '--policy: expected a number from 0'],
     [['echo', 'a', '--name', 'n'], 2, "missing required argument 'others'"],
-    [['echo', '--nam', 'n'], 2, "unknown option '--nam'"],
+    [
+      ['echo', '--nam', 'n'],
+      2,
+      "unknown option '--nam'\n(Did you mean --name?)\n  hint: `vouchsafe echo --help` shows how it is written",
+    ],
     [['ecko'], 2, "unknown command 'ecko'"],
     [['fail', 'nothing'], 2, "unknown command 'nothing'"],
   ] as [string[], number, string][])('%j ends with %i', async (words, status, said) => {

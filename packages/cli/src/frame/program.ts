@@ -1,5 +1,6 @@
 import { Command as CommanderCommand, CommanderError, Option as CommanderOption } from 'commander';
 import { type AnyCommand, type Context, exitStatus, type Given, type Result } from './command.js';
+import type { FailureSurroundings } from './failure.js';
 import type { Io } from './io.js';
 import { terminalProgress } from './progress.js';
 import { screenOn } from './screen.js';
@@ -27,14 +28,15 @@ interface Request {
 export async function runProgram(product: Product, words: readonly string[], io: Io): Promise<number> {
   const asked = withoutHelpWord(words);
   const json = asked.includes('--json');
+  const help = `${[product.name, ...findNode(product.table, asked).path].join(' ')} --help`;
   try {
     const request = await parse(product, asked, io);
     if (request === undefined) return exitStatus.done;
     return await execute(request, io);
   } catch (error) {
-    if (error instanceof CommanderError) return usageStatus(error, io, json);
+    if (error instanceof CommanderError) return usageStatus(error, { io, json, help });
     const { reportFailure } = await import('./failure.js');
-    return reportFailure(error, io, json);
+    return reportFailure(error, { io, json, help });
   }
 }
 
@@ -145,11 +147,11 @@ function withoutHelpWord(words: readonly string[]): string[] {
 }
 
 /** Commander signals help and version by exceptions too; everything else is a mistake in the arguments. */
-function usageStatus(error: CommanderError, io: Io, json: boolean): number {
+function usageStatus(error: CommanderError, { io, json, help }: FailureSurroundings): number {
   if (error.code === 'commander.helpDisplayed' || error.code === 'commander.version') return exitStatus.done;
   const isHelp = error.code === 'commander.help';
   const message = isHelp ? 'a command has to be named' : error.message.replace(/^error: /, '');
-  const hint = 'the command with --help shows how it is written';
+  const hint = `\`${help}\` shows how it is written`;
   if (json) {
     const document = { error: { code: 'invalid-argument', message, hint } };
     io.stdout.write(`${JSON.stringify(document, undefined, 2)}\n`);
