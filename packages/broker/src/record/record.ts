@@ -116,7 +116,7 @@ async function link(
 
 /** Sixteen digits, drawn at random: nobody learns from one how many there are. */
 function newReference(random: RandomSource): string {
-  const [number = 0n] = new BigUint64Array(random(8).slice().buffer);
+  const number = new DataView(Uint8Array.from(random(8)).buffer).getBigUint64(0);
   const digits = (number % 10n ** 16n).toString().padStart(16, '0');
   return digits.replace(/(....)(?=.)/g, '$1-');
 }
