@@ -9,6 +9,7 @@ import {
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { expectSuccess } from '../testing/hypervisor.js';
+import { states } from '../testing/page-states.js';
 import { SnpHypervisor, snpPlaces } from '../testing/snp-hypervisor.js';
 import { largePage } from './page-state.js';
 
@@ -16,18 +17,6 @@ import { largePage } from './page-state.js';
  * Every state of a page against every command of the firmware that wants a page in a certain state: what the command
  * answers, and the state that it leaves. LAUNCH_UPDATE and GUEST_REQUEST are in ../snp, where their contents are.
  */
-const states = [
-  'Hypervisor',
-  'HV-Fixed',
-  'Reclaim',
-  'Firmware',
-  'Context',
-  'Metadata',
-  'Pre-Guest',
-  'Pre-Swap',
-  'Guest-Invalid',
-  'Guest-Valid',
-] as const satisfies readonly PageState[];
 
 const { pages, context, result, plain } = snpPlaces;
 const page = pages + 0x3000;

@@ -4,6 +4,7 @@ import { type GuestMemory, locate, readGuest, writeGuest } from '../cpu/guest-me
 import { GuestFault } from '../guest-view.js';
 import type { RmpUpdate } from '../mailbox.js';
 import { NestedPageFault } from '../memory/nested-page-fault.js';
+import { states } from '../testing/page-states.js';
 import { resetVmsa, SnpFixture } from '../testing/snp-fixture.js';
 import { pvalidate, rmpadjust } from './guest-instructions.js';
 
@@ -11,18 +12,6 @@ import { pvalidate, rmpadjust } from './guest-instructions.js';
  * Every state of a page against everything that host and guests can do to it, from the manual alone: AMD64 APM volume 2,
  * tables 15-35, 15-39 and 15-41, and the states of the firmware ABI. The firmware's own commands are in ../snp.
  */
-const states = [
-  'Hypervisor',
-  'HV-Fixed',
-  'Reclaim',
-  'Firmware',
-  'Context',
-  'Metadata',
-  'Pre-Guest',
-  'Pre-Swap',
-  'Guest-Invalid',
-  'Guest-Valid',
-] as const satisfies readonly PageState[];
 
 const page = 0x60_0000;
 const guestAddress = 0x9000;
