@@ -1,6 +1,7 @@
 import { MalformedError } from '@vouchsafe/sev';
 import { z } from 'zod';
 import { parseStrictJson } from './json/strict-json.js';
+import { utf8Text } from './json/utf8-text.js';
 
 /**
  * A message of a protocol: one declaration gives its TypeScript type, the strict reader and the writer. In memory bytes
@@ -16,6 +17,8 @@ export interface Message<T> {
   parse(json: unknown): T;
   /** @throws MalformedError as {@link Message.parse}, and for text that is not strict JSON ({@link parseStrictJson}) */
   parseText(text: string): T;
+  /** The same for the text's bytes. @throws MalformedError as {@link Message.parseText}, and for bytes that are not UTF-8 */
+  parseBytes(bytes: Uint8Array): T;
   /** The JSON value of a message: what {@link Message.parse} reads. @throws MalformedError for a value it would refuse */
   toJson(value: T): unknown;
 }
@@ -30,9 +33,8 @@ export function message<S extends z.ZodType>(name: string, schema: S): Message<z
   return {
     name,
     parse,
-    parseText(text) {
-      return parse(parseStrictJson(name, text));
-    },
+    parseText: (text) => parse(parseStrictJson(name, text)),
+    parseBytes: (bytes) => parse(parseStrictJson(name, utf8Text(name, bytes))),
     toJson(value) {
       const result = z.safeEncode(schema, value);
       if (!result.success) throw malformed(name, value, result.error);

@@ -95,7 +95,7 @@ export function parseSealedSecret(text: string): SealedSecretParts {
   const [head, payload, signed] = parts;
   if (parts.length !== 3 || head === undefined || payload === undefined || signed === undefined)
     return refuse('/', 'header, payload and signature', `${parts.length} parts`);
-  const header = sealedSecretHeader.parseText(new TextDecoder().decode(bytesOf('header', head)));
+  const header = sealedSecretHeader.parseBytes(bytesOf('header', head));
   const signature = bytesOf('signature', signed);
   if (signature.length !== 64) refuse('signature', '64 bytes', `${signature.length}`);
   return {
@@ -108,7 +108,7 @@ export function parseSealedSecret(text: string): SealedSecretParts {
 
 /** Reads what was signed. @throws MalformedError */
 export function parseSealedSecretContent(content: Uint8Array): SealedSecretContent {
-  return sealedSecretContent.parseText(new TextDecoder().decode(content));
+  return sealedSecretContent.parseBytes(content);
 }
 
 const anyKeyMembers = { error: 'expected a JWK' };

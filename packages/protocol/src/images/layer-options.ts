@@ -54,9 +54,7 @@ const privateOptions = message(
 
 /** @throws MalformedError that shows nothing of them */
 export function parsePrivateLayerOptions(options: Secret): PrivateLayerOptions {
-  const { symkey, digest, cipheroptions } = privateOptions.parseText(
-    new TextDecoder().decode(openSecret(options)),
-  );
+  const { symkey, digest, cipheroptions } = privateOptions.parseBytes(openSecret(options));
   return { key: Secret.take(symkey), nonce: cipheroptions.nonce, digest };
 }
 
@@ -69,7 +67,7 @@ export function privateLayerOptionsText({ key, nonce, digest }: PrivateLayerOpti
 /** Reads the annotation with the public options: base64 of JSON. @throws MalformedError */
 export function parsePublicLayerOptions(annotation: string): PublicLayerOptions {
   const decoded = bytesMember({ least: 1, greatest: 4096, multipleOf: 1 }).safeDecode(annotation);
-  if (decoded.success) return publicLayerOptions.parseText(new TextDecoder().decode(decoded.data));
+  if (decoded.success) return publicLayerOptions.parseBytes(decoded.data);
   throw new MalformedError({
     structure: publicLayerOptions.name,
     field: '/',

@@ -8,6 +8,7 @@ import {
   u32,
   u64,
 } from '@vouchsafe/sev';
+import { utf8Text } from '../json/utf8-text.js';
 import { pack, unpack } from './gzip.js';
 
 /**
@@ -46,7 +47,7 @@ export async function parseInitDataAnnotation(annotation: string): Promise<strin
     if (!(error instanceof InvalidArgumentError)) throw error;
     return refuse('init-data annotation', '/', 'base64', 'something else');
   }
-  return textOf(await unpack(packed, 'init-data annotation', largestInitData));
+  return utf8Text('init-data', await unpack(packed, 'init-data annotation', largestInitData));
 }
 
 /** The image of a disk. @throws InvalidArgumentError for more than {@link largestInitData} bytes */
@@ -71,7 +72,7 @@ export async function parseInitDataDisk(disk: Uint8Array): Promise<string> {
   const end = size + Number(length);
   const stray = disk.subarray(end).findIndex((byte) => byte !== 0);
   if (stray !== -1) refuse(name, 'padding', 'zeros', 'another byte', end + stray);
-  return textOf(await unpack(disk.subarray(size, end), name, largestInitData));
+  return utf8Text('init-data', await unpack(disk.subarray(size, end), name, largestInitData));
 }
 
 function bytesOf(toml: string): Uint8Array {
@@ -81,14 +82,6 @@ function bytesOf(toml: string): Uint8Array {
     'init-data',
     `expected at most ${largestInitData} bytes, found ${bytes.length}`,
   );
-}
-
-function textOf(bytes: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return refuse('init-data', '/', 'text in UTF-8', 'bytes that are none');
-  }
 }
 
 function refuse(structure: string, field: string, expected: string, found: string, offset = 0): never {

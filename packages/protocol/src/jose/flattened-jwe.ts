@@ -94,7 +94,7 @@ export async function sealToTeeKey(
  */
 export async function openFlattenedJwe(jwe: FlattenedJwe, key: TeeKeyPair): Promise<Secret> {
   const { protected: protectedHeader, encrypted_key, iv, ciphertext, tag } = flattenedJwe.parse(jwe);
-  const header = jweHeader.parseText(new TextDecoder().decode(fromBase64Url(protectedHeader)));
+  const header = jweHeader.parseBytes(fromBase64Url(protectedHeader));
   if (header.alg !== key.publicKey.alg) refuse('/protected/alg', key.publicKey.alg, 'another algorithm');
   const contentKey = await contentKeyIn(header, fromBase64Url(encrypted_key), key);
   if (contentKey?.length !== contentKeySize) return refuseToOpen();

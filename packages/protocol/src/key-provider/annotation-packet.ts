@@ -45,7 +45,7 @@ export type AnnotationPacket = ReturnType<typeof annotationPacket.parse>;
 
 /** Reads the packet of an image: UTF-8 JSON. @throws MalformedError */
 export function parseAnnotationPacket(bytes: Uint8Array): AnnotationPacket {
-  return annotationPacket.parseText(new TextDecoder().decode(bytes));
+  return annotationPacket.parseBytes(bytes);
 }
 
 /** The packet as it goes into an image. */

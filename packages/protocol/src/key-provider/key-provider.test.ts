@@ -234,6 +234,12 @@ describe('a request', () => {
     expect(() => parseKeyProviderRequest(request)).toThrow(MalformedError);
   });
 
+  it('that is not text is refused as that', () => {
+    const request = good.slice();
+    request[request.length >> 1] = 0xff;
+    expect(() => parseKeyProviderRequest(request)).toThrow('text in UTF-8');
+  });
+
   it('does not go to the other method, nor to a provider that only does the other', async () => {
     const key = sha256('kek');
     await expect(keyProvider(keysOf(key)).answer(good, 'unwrap')).rejects.toThrow(UnavailableError);

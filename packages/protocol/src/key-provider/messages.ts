@@ -1,6 +1,5 @@
 import { fromBase64, InvalidArgumentError, MalformedError, openSecret, Secret } from '@vouchsafe/sev';
 import { z } from 'zod';
-import { parseStrictJson } from '../json/strict-json.js';
 import { message } from '../message.js';
 
 /**
@@ -95,8 +94,7 @@ export function parseKeyProviderRequest(json: Uint8Array): KeyProviderRequest {
       found: `${json.length}`,
     });
   }
-  const text = new TextDecoder().decode(json);
-  const input = keyProviderInput.parse(parseStrictJson(keyProviderInput.name, text));
+  const input = keyProviderInput.parseBytes(json);
   if (input.op === 'keyunwrap') {
     const { dc, annotation } = input.keyunwrapparams;
     return { operation: 'unwrap', parameters: textsOf(dc?.Parameters), annotation };
