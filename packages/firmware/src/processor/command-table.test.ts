@@ -1,56 +1,23 @@
 import {
-  activateBuffer,
   activateExBuffer,
-  attestationBuffer,
-  buildSecretPacket,
-  buildSevCertificate,
-  copyBuffer,
-  deactivateBuffer,
-  debugDecryptBuffer,
-  debugEncryptBuffer,
-  decommissionBuffer,
-  downloadFirmwareBuffer,
   type GuestState,
-  generateP384,
-  getIdBuffer,
-  guestStatusBuffer,
-  initBuffer,
-  initExBuffer,
-  launchFinishBuffer,
-  launchMeasureBuffer,
-  launchSecretBuffer,
-  launchStartBuffer,
-  launchUpdateDataBuffer,
-  launchUpdateVmsaBuffer,
-  type P384PrivateKey,
-  pdhCertExportBuffer,
-  pekCertImportBuffer,
-  pekCsrBuffer,
-  platformStatus,
-  receiveFinishBuffer,
-  receiveStartBuffer,
-  receiveUpdateDataBuffer,
-  receiveUpdateVmsaBuffer,
-  Secret,
   type SevCommandName,
   type StatusName,
-  sendCancelBuffer,
-  sendFinishBuffer,
-  sendStartBuffer,
-  sendUpdateDataBuffer,
-  sendUpdateVmsaBuffer,
-  sevCommandName,
   sevCommands,
-  signSevCertificate,
-  snpCommandName,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { createFlash, manufactureChip } from '../identity/chip.js';
-import { createDram } from '../memory/dram.js';
-import { machineProfiles } from '../profiles.js';
-import { places, seededRandom, statusOf } from '../testing/hypervisor.js';
+import { places, statusOf } from '../testing/hypervisor.js';
+import {
+  type Column,
+  columns,
+  makeKeys,
+  memory,
+  processorIn,
+  run,
+  startInactive,
+} from '../testing/sev-commands.js';
 import type { GuestContext } from './guest-contexts.js';
-import { Processor } from './processor.js';
+import type { Processor } from './processor.js';
 
 /**
  * Every command in every state of platform and guest, with what SEV API 0.24 (reference sheet, sections 2.3 and 3.1)
@@ -73,9 +40,6 @@ type Row = readonly [
   rupdate: Cell,
   sent: Cell,
 ];
-
-const columns = ['UNINIT', 'INIT', 'LUPDATE', 'LSECRET', 'RUNNING', 'SUPDATE', 'RUPDATE', 'SENT'] as const;
-type Column = (typeof columns)[number];
 
 /** The guest is active, SEV-ES, without NODBG; for ACTIVATE, ACTIVATE_EX and DECOMMISSION it is not active. */
 const table: Readonly<Record<SevCommandName, Row>> = {
@@ -150,194 +114,8 @@ const needActive: Partial<Record<SevCommandName, readonly GuestState[]>> = {
   RECEIVE_UPDATE_DATA: ['RUPDATE'],
   RECEIVE_UPDATE_VMSA: ['RUPDATE'],
 };
-const startInactive: readonly SevCommandName[] = ['ACTIVATE', 'ACTIVATE_EX', 'DECOMMISSION'];
 
-const policyWithEncryptedState = 4;
-const random = seededRandom('table');
-const memory = createDram(8 * 1024 * 1024);
-let owner: P384PrivateKey;
-
-const soldChip = manufactureChip({ random });
-
-/** Keys are made once, at the first INIT; each test gets a copy of the chip as it was then. */
-beforeAll(async () => {
-  owner = await generateP384();
-  const processor = new Processor({ profile: machineProfiles.milan, chip: soldChip, random, memory });
-  memory.write(places.buffer, initBuffer.build({ flags: { encryptedState: false } }));
-  expect(await processor.submit(sevCommands.INIT, places.buffer)).toBe(0);
-});
-
-const copyOfChip = () => ({ ...soldChip, flash: createFlash(soldChip.flash.read()) });
-
-/** A processor in the given state; guests of later issues' states are put there by hand. */
-async function processorIn(column: Column, options: { active: boolean; policy?: number }) {
-  const processor = new Processor({
-    profile: machineProfiles.milan,
-    chip: copyOfChip(),
-    random,
-    memory,
-  });
-  if (column === 'UNINIT') return { processor, guest: undefined };
-  const trusted = { tmrAddress: BigInt(places.trusted), tmrLength: 0x10_0000 };
-  memory.write(places.buffer, initBuffer.build({ flags: { encryptedState: true }, ...trusted }));
-  await processor.submit(sevCommands.INIT, places.buffer);
-  await processor.submit(sevCommands.DF_FLUSH, 0);
-  if (column === 'INIT') return { processor, guest: undefined };
-  const { policy = policyWithEncryptedState } = options;
-  memory.write(places.buffer, launchStartBuffer.build({ policy }));
-  expect(await processor.submit(sevCommands.LAUNCH_START, places.buffer)).toBe(0);
-  const context = processor.session.guests.named(1);
-  if (options.active) processor.session.asids.activate(5, context);
-  context.state = column;
-  return { processor, guest: context };
-}
-
-async function commandBuffer(name: SevCommandName, processor: Processor): Promise<Uint8Array | undefined> {
-  const handle = 1;
-  const address = BigInt(places.image);
-  const length = 4096;
-  const update = { handle, address, length };
-  const packet = {
-    handle,
-    headerAddress: BigInt(places.header),
-    headerLength: 0x34,
-    guestAddress: address,
-    guestLength: 16,
-    transportAddress: BigInt(places.payload),
-    transportLength: 16,
-  };
-  const moving = { handle, sourceAddress: address, destinationAddress: address + 4096n, length };
-  switch (name) {
-    case 'INIT':
-      return initBuffer.build({ flags: { encryptedState: false } });
-    case 'INIT_EX':
-      return initExBuffer.build({ flags: { encryptedState: false } });
-    case 'PLATFORM_STATUS':
-      return new Uint8Array(platformStatus.size);
-    case 'PEK_CSR':
-      return pekCsrBuffer.build({ address, length });
-    case 'PEK_CERT_IMPORT':
-      return importBuffer(processor);
-    case 'PDH_CERT_EXPORT':
-      return pdhCertExportBuffer.build({
-        pdhAddress: address,
-        pdhLength: 0x824,
-        chainAddress: address + 4096n,
-        chainLength: 0x186c,
-      });
-    case 'GET_ID':
-      return getIdBuffer.build({ address, length });
-    case 'DOWNLOAD_FIRMWARE':
-      return downloadFirmwareBuffer.build({ address, length });
-    case 'LAUNCH_START':
-      return launchStartBuffer.build({ policy: 0 });
-    case 'LAUNCH_UPDATE_DATA':
-      return launchUpdateDataBuffer.build(update);
-    case 'LAUNCH_UPDATE_VMSA':
-      return launchUpdateVmsaBuffer.build(update);
-    case 'LAUNCH_MEASURE':
-      return launchMeasureBuffer.build(update);
-    case 'LAUNCH_SECRET':
-      await placePacket();
-      return launchSecretBuffer.build(packet);
-    case 'LAUNCH_FINISH':
-      return launchFinishBuffer.build({ handle });
-    case 'ATTESTATION':
-      return attestationBuffer.build({ ...update, mnonce: new Uint8Array(16) });
-    case 'ACTIVATE':
-      return activateBuffer.build({ handle, asid: 6 });
-    case 'ACTIVATE_EX':
-      return activateExBuffer.build({ handle, asid: 6, idCount: 2, idListAddress: address });
-    case 'DEACTIVATE':
-      return deactivateBuffer.build({ handle });
-    case 'DECOMMISSION':
-      return decommissionBuffer.build({ handle });
-    case 'GUEST_STATUS':
-      return guestStatusBuffer.build({ handle });
-    case 'COPY':
-      return copyBuffer.build(moving);
-    case 'DBG_DECRYPT':
-      return debugDecryptBuffer.build(moving);
-    case 'DBG_ENCRYPT':
-      return debugEncryptBuffer.build(moving);
-    case 'SEND_START':
-      return sendStartBuffer.build({ handle, pdhAddress: address, pdhLength: 0x824 });
-    case 'SEND_UPDATE_DATA':
-      return sendUpdateDataBuffer.build(packet);
-    case 'SEND_UPDATE_VMSA':
-      return sendUpdateVmsaBuffer.build(packet);
-    case 'SEND_FINISH':
-      return sendFinishBuffer.build({ handle });
-    case 'SEND_CANCEL':
-      return sendCancelBuffer.build({ handle });
-    case 'RECEIVE_START':
-      return receiveStartBuffer.build({ policy: 0 });
-    case 'RECEIVE_UPDATE_DATA':
-      return receiveUpdateDataBuffer.build(packet);
-    case 'RECEIVE_UPDATE_VMSA':
-      return receiveUpdateVmsaBuffer.build(packet);
-    case 'RECEIVE_FINISH':
-      return receiveFinishBuffer.build({ handle });
-    default:
-      return undefined;
-  }
-}
-
-async function importBuffer(processor: Processor): Promise<Uint8Array> {
-  const ocaAddress = BigInt(places.certificate);
-  const pekAddress = BigInt(places.certificate + 0x1000);
-  const identity = processor.current?.identity;
-  if (identity !== undefined) {
-    const signer = { usage: 'OCA', algorithm: 'ECDSA-SHA256', key: owner } as const;
-    const oca = buildSevCertificate({ apiMajor: 1, apiMinor: 55, ...signer, publicKey: owner.publicKey });
-    memory.write(Number(ocaAddress), await signSevCertificate(oca, signer));
-    const unsigned = identity.pek.certificate.slice();
-    const parsedSlots = unsigned.subarray(0x414);
-    parsedSlots.fill(0);
-    new DataView(unsigned.buffer).setUint32(0x414, 0x1000, true);
-    new DataView(unsigned.buffer).setUint32(0x61c, 0x1000, true);
-    memory.write(Number(pekAddress), await signSevCertificate(unsigned, signer));
-  }
-  return pekCertImportBuffer.build({ pekAddress, pekLength: 0x824, ocaAddress, ocaLength: 0x824 });
-}
-
-/** A packet under the keys of a launch without a session, all zero, and a measurement of zeros. */
-async function placePacket(): Promise<void> {
-  const zero = () => Secret.take(new Uint8Array(16));
-  const packet = await buildSecretPacket({
-    tek: zero(),
-    tik: zero(),
-    iv: new Uint8Array(16),
-    measurement: new Uint8Array(32),
-    plaintext: new Uint8Array(16),
-    apiMajor: 1,
-    apiMinor: 55,
-  });
-  memory.write(places.header, packet.header);
-  memory.write(places.payload, packet.payload);
-}
-
-async function run(name: SevCommandName, processor: Processor): Promise<StatusName> {
-  const buffer = await commandBuffer(name, processor);
-  if (buffer !== undefined) memory.write(places.buffer, buffer);
-  return statusOf(await processor.submit(sevCommands[name], buffer === undefined ? 0 : places.buffer));
-}
-
-function expectMoved(
-  cell: Cell,
-  column: Column,
-  processor: Processor,
-  context: GuestContext | undefined,
-): void {
-  const moved = cell.startsWith('ok>') ? cell.slice(3) : undefined;
-  const ofPlatform = moved === 'UNINIT' || moved === 'INIT' || moved === 'WORKING';
-  if (ofPlatform) expect(processor.state).toBe(moved);
-  else if (column === 'UNINIT' || column === 'INIT') expect(processor.state).toBe(column);
-  else {
-    expect(processor.state).toBe('WORKING');
-    expect(context?.state).toBe(moved ?? column);
-  }
-}
+beforeAll(makeKeys);
 
 describe('every command in every state', () => {
   const cases = (Object.keys(table) as SevCommandName[]).flatMap((name) =>
@@ -403,118 +181,18 @@ describe('commands of SEV-ES guests', () => {
   });
 });
 
-describe('handles', () => {
-  const named = (Object.keys(table) as SevCommandName[]).filter(
-    (name) =>
-      sevCommands[name] >= 0x20 &&
-      sevCommands[name] < 0x70 &&
-      !name.endsWith('_START') &&
-      name !== 'GUEST_STATUS',
-  );
-  it.each([...named, 'SEND_START' as const])(
-    '%s with a handle that nobody has is INVALID_GUEST',
-    async (name) => {
-      const { processor } = await processorIn('LUPDATE', { active: false });
-      const buffer = (await commandBuffer(name, processor))!;
-      const offset = name === 'ACTIVATE_EX' ? 4 : 0;
-      for (const handle of [0, 2, 0xffff_ffff]) {
-        new DataView(buffer.buffer).setUint32(offset, handle, true);
-        memory.write(places.buffer, buffer);
-        expect(statusOf(await processor.submit(sevCommands[name], places.buffer))).toBe('INVALID_GUEST');
-      }
-    },
-  );
-});
-
-describe('ids', () => {
-  it('that the API does not have are INVALID_COMMAND in every state', async () => {
-    for (const column of ['UNINIT', 'INIT', 'RUNNING'] as const) {
-      const { processor } = await processorIn(column, { active: true });
-      for (let id = 0; id < 0x400; id++) {
-        if (sevCommandName(id) === undefined && snpCommandName(id) === undefined)
-          expect(statusOf(await processor.submit(id, 0))).toBe('INVALID_COMMAND');
-      }
-    }
-  });
-
-  it('that only newer firmware has are INVALID_COMMAND before it', async () => {
-    const profile = { ...machineProfiles.naples, api: { apiMajor: 0, apiMinor: 15 } };
-    const processor = new Processor({ profile, chip: copyOfChip(), random, memory });
-    memory.write(places.buffer, getIdBuffer.build({ address: BigInt(places.image), length: 64 }));
-    expect(statusOf(await processor.submit(sevCommands.GET_ID, places.buffer))).toBe('INVALID_COMMAND');
-    expect(statusOf(await processor.submit(sevCommands.DOWNLOAD_FIRMWARE, places.buffer))).toBe(
-      'UNSUPPORTED',
-    );
-  });
-});
-
-describe('command buffers', () => {
-  const withBuffer = (Object.keys(table) as SevCommandName[]).filter(
-    (name) =>
-      ![
-        'SHUTDOWN',
-        'PLATFORM_RESET',
-        'PEK_GEN',
-        'PDH_GEN',
-        'DF_FLUSH',
-        'NOP',
-        'RING_BUFFER',
-        'DOWNLOAD_FIRMWARE',
-        'SWAP_OUT',
-        'SWAP_IN',
-      ].includes(name),
-  );
-  const legal = (name: SevCommandName): Column =>
-    columns[table[name].findIndex((cell) => cell !== platform && cell !== guest)]!;
-
-  it.each(withBuffer)('%s beyond the end of memory is INVALID_ADDRESS', async (name) => {
-    const { processor } = await processorIn(legal(name), { active: !startInactive.includes(name) });
-    for (const address of [memory.size - 3, memory.size, 2 ** 40]) {
-      expect(statusOf(await processor.submit(sevCommands[name], address))).toBe('INVALID_ADDRESS');
-    }
-  });
-
-  it.each(withBuffer)('%s in the trusted memory region is INVALID_ADDRESS', async (name) => {
-    const column = legal(name);
-    if (column === 'UNINIT' && (name === 'INIT' || name === 'INIT_EX')) return;
-    const { processor } = await processorIn(column === 'UNINIT' ? 'INIT' : column, {
-      active: !startInactive.includes(name),
-    });
-    for (const address of [places.trusted - 3, places.trusted, places.trusted + 0x10_0000 - 1]) {
-      expect(statusOf(await processor.submit(sevCommands[name], address))).toBe('INVALID_ADDRESS');
-    }
-  });
-
-  const reservedAt: Partial<Record<SevCommandName, readonly number[]>> = {
-    INIT: [4],
-    INIT_EX: [20],
-    PEK_CERT_IMPORT: [12],
-    PDH_CERT_EXPORT: [12],
-    LAUNCH_START: [20],
-    LAUNCH_UPDATE_DATA: [4],
-    LAUNCH_UPDATE_VMSA: [4],
-    LAUNCH_MEASURE: [4],
-    LAUNCH_SECRET: [4, 20, 36],
-    ATTESTATION: [4],
-    DBG_DECRYPT: [4],
-    DBG_ENCRYPT: [4],
-    SEND_START: [20, 36, 52],
-    RECEIVE_START: [20],
-  };
-  const reserved = Object.entries(reservedAt).flatMap(([name, offsets]) =>
-    offsets.map((offset) => [name as SevCommandName, offset] as const),
-  );
-  it.each(reserved)(
-    '%s with reserved bytes at %i that are not zero is INVALID_PARAM',
-    async (name, offset) => {
-      const { processor } = await processorIn(legal(name), { active: true });
-      const buffer = (await commandBuffer(name, processor))!;
-      for (const at of [offset, offset + 3]) {
-        const bad = buffer.slice();
-        bad[at] = 1;
-        memory.write(places.buffer, bad);
-        expect(statusOf(await processor.submit(sevCommands[name], places.buffer))).toBe('INVALID_PARAM');
-      }
-    },
-  );
-});
+function expectMoved(
+  cell: Cell,
+  column: Column,
+  processor: Processor,
+  context: GuestContext | undefined,
+): void {
+  const moved = cell.startsWith('ok>') ? cell.slice(3) : undefined;
+  const ofPlatform = moved === 'UNINIT' || moved === 'INIT' || moved === 'WORKING';
+  if (ofPlatform) expect(processor.state).toBe(moved);
+  else if (column === 'UNINIT' || column === 'INIT') expect(processor.state).toBe(column);
+  else {
+    expect(processor.state).toBe('WORKING');
+    expect(context?.state).toBe(moved ?? column);
+  }
+}
