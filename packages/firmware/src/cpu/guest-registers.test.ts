@@ -2,7 +2,7 @@ import { attestationBuffer, fromHex, ghcb, toHex, vmsa } from '@vouchsafe/sev';
 import { describe, expect, it } from 'vitest';
 import type { GuestProgram } from '../guest-view.js';
 import { expectSuccess, places } from '../testing/hypervisor.js';
-import { idle, launched, resetVmsa, sharedPage } from '../testing/launched-guest.js';
+import { idle, launched, type Running, resetVmsa, sharedPage } from '../testing/launched-guest.js';
 
 describe('registers without SEV-ES', () => {
   it('are the host’s to see and to change at each exit (limit)', async () => {

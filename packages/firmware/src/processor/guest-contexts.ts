@@ -7,7 +7,7 @@ import {
   type TransportKeys,
 } from '@vouchsafe/sev';
 import { refuse, refuseUnless } from './command-refusal.js';
-import { stateTable } from './state-table.js';
+import { stateTable } from './commands/state-table.js';
 
 /** What the firmware keeps of one guest. */
 export interface GuestContext {

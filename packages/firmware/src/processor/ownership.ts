@@ -10,8 +10,8 @@ import {
 import { validateCertificate } from '../identity/certificate-validation.js';
 import { endorsePek, makePdh } from '../identity/platform-keys.js';
 import { refuse, refuseUnless } from './command-refusal.js';
+import { adopt } from './commands/platform-commands.js';
 import type { HostSnapshot } from './host-snapshot.js';
-import { adopt } from './platform-commands.js';
 import type { Processor } from './processor.js';
 
 /** Taking external ownership: the platform's owner signs the PEK (SEV API 0.24, PEK_CSR and PEK_CERT_IMPORT). */

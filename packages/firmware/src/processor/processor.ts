@@ -19,11 +19,11 @@ import { runSnpCommand } from '../snp/commands/run-command.js';
 import { guardedMemory } from '../snp/guarded-memory.js';
 import { SnpFirmware } from '../snp/snp-firmware.js';
 import { AsidCaches, AsidTable } from './asids.js';
-import { commandHandlers } from './command-handlers.js';
 import { CommandRefusal, refuseUnless } from './command-refusal.js';
+import { commandHandlers } from './commands/command-handlers.js';
+import { stateTable } from './commands/state-table.js';
 import { GuestContexts } from './guest-contexts.js';
 import { HostSnapshot } from './host-snapshot.js';
-import { stateTable } from './state-table.js';
 import type { TrustedMemory } from './trusted-memory.js';
 
 /** Where the persistent store is: in the board's flash, or in host memory at this address (INIT_EX). */

@@ -21,7 +21,7 @@ import {
   createFlash,
   erasedStore,
   manufactureChip,
-} from '../identity/chip.js';
+} from '../../identity/chip.js';
 import {
   expectSuccess,
   places,
@@ -29,7 +29,7 @@ import {
   statusOf,
   TestHypervisor,
   testMachine,
-} from '../testing/hypervisor.js';
+} from '../../testing/hypervisor.js';
 
 const random = seededRandom('platform');
 const oneMiB = 0x10_0000;

@@ -1,7 +1,13 @@
 import { activateExBuffer, copyBuffer, debugDecryptBuffer, debugEncryptBuffer } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { SoftwareMachine } from '../machine.js';
-import { expectSuccess, places, seededRandom, TestHypervisor, testMachine } from '../testing/hypervisor.js';
+import type { SoftwareMachine } from '../../machine.js';
+import {
+  expectSuccess,
+  places,
+  seededRandom,
+  TestHypervisor,
+  testMachine,
+} from '../../testing/hypervisor.js';
 
 /** Milan in this machine: SEV-ES guests take ASIDs 1 to 99, others 100 to 509. */
 let machine: SoftwareMachine;

@@ -11,9 +11,9 @@ import {
   sendUpdateDataBuffer,
   sendUpdateVmsaBuffer,
 } from '@vouchsafe/sev';
-import { refuse } from './command-refusal.js';
-import type { HostSnapshot } from './host-snapshot.js';
-import type { Processor } from './processor.js';
+import { refuse } from '../command-refusal.js';
+import type { HostSnapshot } from '../host-snapshot.js';
+import type { Processor } from '../processor.js';
 
 /**
  * Migration (SEV API 0.24, SEND and RECEIVE): buffers and states are judged as they will be, and what then would be

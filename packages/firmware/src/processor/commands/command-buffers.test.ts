@@ -6,8 +6,8 @@ import {
   snpCommandName,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { machineProfiles } from '../profiles.js';
-import { places, statusOf } from '../testing/hypervisor.js';
+import { machineProfiles } from '../../profiles.js';
+import { places, statusOf } from '../../testing/hypervisor.js';
 import {
   type Column,
   commandBuffer,
@@ -17,8 +17,8 @@ import {
   processorIn,
   random,
   startInactive,
-} from '../testing/sev-commands.js';
-import { Processor } from './processor.js';
+} from '../../testing/sev-commands.js';
+import { Processor } from '../processor.js';
 import { stateTable } from './state-table.js';
 
 /** What a command's buffer must be like, whatever the command does; and which names and numbers there are. */

@@ -14,9 +14,9 @@ import {
   toHex,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { manufactureChip } from '../identity/chip.js';
-import { createDram } from '../memory/dram.js';
-import { machineProfiles } from '../profiles.js';
+import { manufactureChip } from '../../identity/chip.js';
+import { createDram } from '../../memory/dram.js';
+import { machineProfiles } from '../../profiles.js';
 import {
   expectSuccess,
   places,
@@ -24,8 +24,8 @@ import {
   statusOf,
   TestHypervisor,
   testMachine,
-} from '../testing/hypervisor.js';
-import { Processor } from './processor.js';
+} from '../../testing/hypervisor.js';
+import { Processor } from '../processor.js';
 
 const api = { apiMajor: 1, apiMinor: 55 };
 

@@ -33,12 +33,12 @@ import {
   unwrapTransportKeys,
   vmsa,
 } from '@vouchsafe/sev';
-import { drawMemoryKey, encryptMemory } from '../memory/encryption.js';
-import { protectVmsa } from '../memory/vmsa-integrity.js';
-import { refuse, refuseUnless } from './command-refusal.js';
-import { closeChannel, type GuestContext, requireAdmission } from './guest-contexts.js';
-import type { HostSnapshot } from './host-snapshot.js';
-import type { Processor } from './processor.js';
+import { drawMemoryKey, encryptMemory } from '../../memory/encryption.js';
+import { protectVmsa } from '../../memory/vmsa-integrity.js';
+import { refuse, refuseUnless } from '../command-refusal.js';
+import { closeChannel, type GuestContext, requireAdmission } from '../guest-contexts.js';
+import type { HostSnapshot } from '../host-snapshot.js';
+import type { Processor } from '../processor.js';
 
 /** Launching a guest (SEV API 0.24, chapter 6), in the order of the specification. */
 

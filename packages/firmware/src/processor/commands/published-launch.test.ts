@@ -9,12 +9,18 @@ import {
   verifyAttestationReport,
 } from '@vouchsafe/sev';
 import { beforeEach, expect, it } from 'vitest';
-import { describeWithVectors, jsonVector } from '../../../sev/src/testing/vectors.js';
-import { manufactureChip, storeKeys } from '../identity/chip.js';
-import { deriveP384Key, p384Key } from '../identity/keys.js';
-import { sealStore } from '../identity/persistent-store.js';
-import { makePdh, makeSelfOwnedIdentity } from '../identity/platform-keys.js';
-import { expectSuccess, places, seededRandom, TestHypervisor, testMachine } from '../testing/hypervisor.js';
+import { describeWithVectors, jsonVector } from '../../../../sev/src/testing/vectors.js';
+import { manufactureChip, storeKeys } from '../../identity/chip.js';
+import { deriveP384Key, p384Key } from '../../identity/keys.js';
+import { sealStore } from '../../identity/persistent-store.js';
+import { makePdh, makeSelfOwnedIdentity } from '../../identity/platform-keys.js';
+import {
+  expectSuccess,
+  places,
+  seededRandom,
+  TestHypervisor,
+  testMachine,
+} from '../../testing/hypervisor.js';
 
 const api = { apiMajor: 1, apiMinor: 55 };
 

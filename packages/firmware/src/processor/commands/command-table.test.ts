@@ -6,7 +6,7 @@ import {
   sevCommands,
 } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { places, statusOf } from '../testing/hypervisor.js';
+import { places, statusOf } from '../../testing/hypervisor.js';
 import {
   type Column,
   columns,
@@ -15,9 +15,9 @@ import {
   processorIn,
   run,
   startInactive,
-} from '../testing/sev-commands.js';
-import type { GuestContext } from './guest-contexts.js';
-import type { Processor } from './processor.js';
+} from '../../testing/sev-commands.js';
+import type { GuestContext } from '../guest-contexts.js';
+import type { Processor } from '../processor.js';
 
 /**
  * Every command in every state of platform and guest, with what SEV API 0.24 (reference sheet, sections 2.3 and 3.1)

@@ -1,8 +1,10 @@
 import type { SevCommandName } from '@vouchsafe/sev';
-import { refuse } from './command-refusal.js';
+import { refuse } from '../command-refusal.js';
+import type { HostSnapshot } from '../host-snapshot.js';
+import { pekCertImport, pekCsr } from '../ownership.js';
+import type { Processor } from '../processor.js';
 import { debugDecrypt, debugEncrypt } from './debug-commands.js';
 import { activate, activateEx, copy, deactivate, decommission, guestStatus } from './guest-commands.js';
-import type { HostSnapshot } from './host-snapshot.js';
 import {
   attestation,
   launchFinish,
@@ -13,7 +15,6 @@ import {
   launchUpdateVmsa,
 } from './launch-commands.js';
 import { migrationCommands } from './migration-commands.js';
-import { pekCertImport, pekCsr } from './ownership.js';
 import {
   dfFlush,
   getId,
@@ -26,7 +27,6 @@ import {
   platformStatusCommand,
   shutdown,
 } from './platform-commands.js';
-import type { Processor } from './processor.js';
 
 /** Carries a command out, or refuses it with a status. The dispatcher has checked the platform's state. */
 export type CommandHandler = (processor: Processor, request: HostSnapshot) => Promise<void>;

@@ -8,8 +8,14 @@ import {
   signSevCertificate,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { p384Key } from '../identity/keys.js';
-import { expectSuccess, places, seededRandom, TestHypervisor, testMachine } from '../testing/hypervisor.js';
+import { p384Key } from '../../identity/keys.js';
+import {
+  expectSuccess,
+  places,
+  seededRandom,
+  TestHypervisor,
+  testMachine,
+} from '../../testing/hypervisor.js';
 
 const api = { apiMajor: 1, apiMinor: 55 };
 const noDebug = 1;

@@ -4,11 +4,11 @@ import {
   parseGuestPolicy,
   type SevCommandName,
 } from '@vouchsafe/sev';
-import { decryptMemory, encryptMemory } from '../memory/encryption.js';
-import { refuseUnless } from './command-refusal.js';
-import type { GuestContext } from './guest-contexts.js';
-import type { HostSnapshot } from './host-snapshot.js';
-import type { Processor } from './processor.js';
+import { decryptMemory, encryptMemory } from '../../memory/encryption.js';
+import { refuseUnless } from '../command-refusal.js';
+import type { GuestContext } from '../guest-contexts.js';
+import type { HostSnapshot } from '../host-snapshot.js';
+import type { Processor } from '../processor.js';
 
 /** Reading and writing a guest's memory for its host, where the guest's policy allows it (SEV API 0.24, chapter 6). */
 

@@ -7,7 +7,7 @@ import {
   u32le,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it } from 'vitest';
-import { expectSuccess, places, TestHypervisor, testMachine } from '../testing/hypervisor.js';
+import { expectSuccess, places, TestHypervisor, testMachine } from '../../testing/hypervisor.js';
 
 const api = { apiMajor: 1, apiMinor: 55 };
 const noDebug = 1;

@@ -9,15 +9,15 @@ import {
   platformStatus,
   trustedMemorySize,
 } from '@vouchsafe/sev';
-import { chipId, erasedStore, storeKeys, unsignedCekCertificate } from '../identity/chip.js';
-import { openStore, type PlatformIdentity, sealStore } from '../identity/persistent-store.js';
-import { makePdh, makeSelfOwnedIdentity } from '../identity/platform-keys.js';
-import { type MemoryRange, overlap } from '../memory/dram.js';
-import { requireHostPages } from '../snp/guarded-memory.js';
-import { refuse, refuseUnless } from './command-refusal.js';
-import type { HostSnapshot } from './host-snapshot.js';
-import type { Processor, StoreLocation } from './processor.js';
-import { TrustedMemory } from './trusted-memory.js';
+import { chipId, erasedStore, storeKeys, unsignedCekCertificate } from '../../identity/chip.js';
+import { openStore, type PlatformIdentity, sealStore } from '../../identity/persistent-store.js';
+import { makePdh, makeSelfOwnedIdentity } from '../../identity/platform-keys.js';
+import { type MemoryRange, overlap } from '../../memory/dram.js';
+import { requireHostPages } from '../../snp/guarded-memory.js';
+import { refuse, refuseUnless } from '../command-refusal.js';
+import type { HostSnapshot } from '../host-snapshot.js';
+import type { Processor, StoreLocation } from '../processor.js';
+import { TrustedMemory } from '../trusted-memory.js';
 
 /** The platform commands (SEV API 0.24, chapter 5), in the order of the specification. */
 

@@ -7,11 +7,11 @@ import {
   guestStates,
   guestStatusBuffer,
 } from '@vouchsafe/sev';
-import { decryptMemory, encryptMemory } from '../memory/encryption.js';
-import { refuseUnless } from './command-refusal.js';
-import { requireAdmission } from './guest-contexts.js';
-import type { HostSnapshot } from './host-snapshot.js';
-import type { Processor } from './processor.js';
+import { decryptMemory, encryptMemory } from '../../memory/encryption.js';
+import { refuseUnless } from '../command-refusal.js';
+import { requireAdmission } from '../guest-contexts.js';
+import type { HostSnapshot } from '../host-snapshot.js';
+import type { Processor } from '../processor.js';
 
 /** Managing guests (SEV API 0.24, chapter 6): address space ids, status, end. */
 
