@@ -8,10 +8,10 @@ export {
   configurationText,
   parseBrokerConfiguration,
 } from './configuration/configuration.js';
+export { configurationFile } from './configuration/file-name.js';
 export {
   addressIn,
   type ConfiguredBroker,
-  configurationFile,
   configuredBroker,
   configuredState,
 } from './configuration/open.js';

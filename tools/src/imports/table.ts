@@ -54,6 +54,7 @@ export const importTable: Readonly<Record<string, PackageRule>> = {
   cli: {
     mayImport: [
       ...all.map((name) => `@vouchsafe/${name}`),
+      '@vouchsafe/broker/documents',
       '@vouchsafe/firmware/mailbox',
       '@vouchsafe/firmware/guest-view',
     ],
@@ -68,6 +69,7 @@ export const importTable: Readonly<Record<string, PackageRule>> = {
   tools: {
     mayImport: [
       ...all.map((name) => `@vouchsafe/${name}`),
+      '@vouchsafe/broker/documents',
       '@vouchsafe/firmware/mailbox',
       '@vouchsafe/firmware/guest-view',
       '@vouchsafe/cli/attacks',

@@ -24,8 +24,7 @@ import { checkpointFile, type OutsideCopy, witness } from '../record/outside-cop
 import { type MasterKey, masterKeyFromEnvironment, masterKeyFromFile } from '../secrets/master-key.js';
 import { vaultTransitMasterKey } from '../secrets/vault-transit.js';
 import { type BrokerConfiguration, parseBrokerConfiguration } from './configuration.js';
-
-export const configurationFile = 'broker.toml';
+import { configurationFile } from './file-name.js';
 
 export interface Surroundings {
   readonly environment: Readonly<Record<string, string | undefined>>;

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { configurationFile } from '@vouchsafe/broker';
+import { configurationFile } from '@vouchsafe/broker/documents';
 import { path, text, withDefault } from '../../frame/options.js';
 
 /** Where a broker's set-up is unless told otherwise. */

@@ -1,5 +1,5 @@
 import { basename } from 'node:path';
-import type { DigestReference } from '@vouchsafe/broker';
+import type { DigestReference } from '@vouchsafe/broker/documents';
 import {
   calculateLaunchDigest,
   calculateSnpLaunchDigest,

@@ -6,7 +6,7 @@ import {
   referenceFormat,
   signReferenceDocument,
   verifyReferenceDocument,
-} from '@vouchsafe/broker';
+} from '@vouchsafe/broker/documents';
 import { parseStrictJson } from '@vouchsafe/protocol';
 import { InvalidArgumentError, requireAccepted } from '@vouchsafe/sev';
 import { readInput } from '../../frame/files.js';

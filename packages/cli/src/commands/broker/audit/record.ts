@@ -92,7 +92,7 @@ export const verify = command({
     const answer = await (await connectBroker(input, io)).ask<{
       checks: { id: string; status: CheckStatus; expected?: string; found?: string; hint?: string }[];
     }>('GET', '/audit/verify');
-    const { recordChecks } = await import('@vouchsafe/broker');
+    const { recordChecks } = await import('@vouchsafe/broker/documents');
     const appraisal: Appraisal = {
       subject: 'record',
       checks: answer.checks.map((check) => {

@@ -1,4 +1,4 @@
-import { type ExpectedLaunches, expectLaunches } from '@vouchsafe/broker';
+import { type ExpectedLaunches, expectLaunches } from '@vouchsafe/broker/documents';
 import { parseResourcePath } from '@vouchsafe/protocol';
 import {
   guidToBytes,

@@ -1,4 +1,4 @@
-import { readyMadePolicy } from '@vouchsafe/broker';
+import { readyMadePolicy } from '@vouchsafe/broker/documents';
 import { InvalidArgumentError, toBase64 } from '@vouchsafe/sev';
 import { command, type Result } from '../../../frame/command.js';
 import { readInput } from '../../../frame/files.js';

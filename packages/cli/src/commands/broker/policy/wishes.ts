@@ -1,4 +1,4 @@
-import type { PolicyWishes } from '@vouchsafe/broker';
+import type { PolicyWishes } from '@vouchsafe/broker/documents';
 import { InvalidArgumentError, type ProductLine, productLines, tcbComponents } from '@vouchsafe/sev';
 import { choice, grouped, instant, number, parsed, repeated, text } from '../../../frame/options.js';
 

@@ -5,7 +5,7 @@ import {
   type ReferenceDocument,
   referenceFormat,
   signReferenceDocument,
-} from '@vouchsafe/broker';
+} from '@vouchsafe/broker/documents';
 import { parseStrictJson } from '@vouchsafe/protocol';
 import { InvalidArgumentError } from '@vouchsafe/sev';
 import { command, type Result } from '../../../frame/command.js';

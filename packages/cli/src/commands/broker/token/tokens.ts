@@ -1,4 +1,4 @@
-import { type Role, rolePurposes, roles } from '@vouchsafe/broker';
+import { type Role, rolePurposes, roles } from '@vouchsafe/broker/documents';
 import { command, type Result } from '../../../frame/command.js';
 import { writeOutputs } from '../../../frame/files.js';
 import { argument, choice, number, path, repeated, required, withDefault } from '../../../frame/options.js';
