@@ -1,6 +1,8 @@
-import { readFileSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { openDevelopmentAuthority } from '@vouchsafe/kds';
 import { describe, expect, it } from 'vitest';
+import { testAuthorityKeys } from '../../kds/src/testing/authority-keys.js';
 import { describeConsolePage, outputPattern } from './testing/console-page.js';
 import { freePort, repository } from './testing/process.js';
 
@@ -17,6 +19,14 @@ describeConsolePage('docs/coming-from.md, run', {
     'vcek.pem': 'snp/reports/turin-v5-azure.vcek.pem',
     'cert_chain.pem': 'snp/certs/cert_chain_turin.pem',
     'AmdSev.fd': 'snp/measure/ovmf_AmdSev_suffix.bin',
+  },
+  prepare: (folder) => {
+    mkdirSync(join(folder, 'host'), { mode: 0o700 });
+    return openDevelopmentAuthority({
+      folder: join(folder, 'host', 'authority'),
+      generation: 'milan',
+      generateKeys: testAuthorityKeys,
+    });
   },
 });
 

@@ -10,7 +10,7 @@ import {
   type Pages,
   servePages,
 } from '../../../packages/sev/src/testing/browser.js';
-import { day, generateEndorserKeys, makeEndorser } from '../../../packages/sev/src/testing/endorsements.js';
+import { day, makeEndorser, testEndorserKeys } from '../../../packages/sev/src/testing/endorsements.js';
 import { makeReport } from '../../../packages/sev/src/testing/reports.js';
 import { describeWithVectors, vectorPath, vectors } from '../../../packages/sev/src/testing/vectors.js';
 import { buildPage } from './build-page.js';
@@ -144,7 +144,7 @@ describeWithChromium('the page', () => {
   });
 
   test('trusts a development root only when it is told to', async () => {
-    const endorser = await makeEndorser('Milan', generateEndorserKeys(4096));
+    const endorser = await makeEndorser('Milan', testEndorserKeys(4096));
     const der = (name: string, bytes: Uint8Array) => ({
       name,
       mimeType: 'application/octet-stream',

@@ -16,9 +16,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import {
   day,
   type EndorserKeys,
-  generateEndorserKeys,
   makeEndorser,
   type TestEndorser,
+  testEndorserKeys,
 } from '../../../sev/src/testing/endorsements.js';
 import { filled, makeReport, type TestReport } from '../../../sev/src/testing/reports.js';
 import { cedarReleasePolicy } from '../policy/cedar/release-policy.js';
@@ -34,7 +34,7 @@ let endorser: TestEndorser;
 const today = day('2026-03-15');
 
 beforeAll(async () => {
-  keys = generateEndorserKeys();
+  keys = testEndorserKeys();
   endorser = await makeEndorser('Milan', keys);
 });
 

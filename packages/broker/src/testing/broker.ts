@@ -25,12 +25,7 @@ import {
 import type { InjectOptions } from 'fastify';
 import type { JWK } from 'jose';
 import { onTestFinished } from 'vitest';
-import {
-  type EndorserKeys,
-  generateEndorserKeys,
-  makeEndorser,
-  type TestEndorser,
-} from '../../../sev/src/testing/endorsements.js';
+import { makeEndorser, type TestEndorser, testEndorserKeys } from '../../../sev/src/testing/endorsements.js';
 import { makeReport, type TestReport } from '../../../sev/src/testing/reports.js';
 import { type Broker, type BrokerOptions, initialiseBroker, openBroker } from '../broker.js';
 import type { ReferenceDocument } from '../reference-values/document.js';
@@ -42,12 +37,9 @@ import { issuerKey, publicPart, someDocument } from './reference-values.js';
 export const testTime = Date.UTC(2026, 2, 15, 12);
 export const minute = 60_000;
 
-let endorserKeys: EndorserKeys | undefined;
-
 /** A key service in the test's hands, and the root of one chip. */
 export async function makeSilicon() {
-  endorserKeys ??= generateEndorserKeys();
-  const endorser = await makeEndorser('Milan', endorserKeys);
+  const endorser = await makeEndorser('Milan', testEndorserKeys());
   const asked: EndorsementRequest[] = [];
   const service = {
     asked,

@@ -2,11 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildCertificateTable, certificateTableGuids, type VekKind } from '@vouchsafe/sev';
-import {
-  generateEndorserKeys,
-  makeEndorser,
-  type TestEndorser,
-} from '../../../sev/src/testing/endorsements.js';
+import { makeEndorser, type TestEndorser, testEndorserKeys } from '../../../sev/src/testing/endorsements.js';
 import { makeReport, type TestReport } from '../../../sev/src/testing/reports.js';
 
 /** A date at which everything that the test endorser makes is valid. */
@@ -22,7 +18,7 @@ export class SoftwareEvidence {
   }
 
   static async make(): Promise<SoftwareEvidence> {
-    return new SoftwareEvidence(await makeEndorser('Milan', generateEndorserKeys(4096)));
+    return new SoftwareEvidence(await makeEndorser('Milan', testEndorserKeys(4096)));
   }
 
   get endorser(): TestEndorser {

@@ -18,7 +18,7 @@ import {
 } from '@vouchsafe/sev';
 import { describe, expect, test } from 'vitest';
 import { openDevelopmentAuthority } from '../development-authority.js';
-import { testAuthorityKeys } from '../testing/authority-keys.js';
+import { strangerKeys, testAuthorityKeys } from '../testing/authority-keys.js';
 import {
   chipIdOf,
   day,
@@ -95,7 +95,11 @@ describe.each(lines)('the authority of %s', (line) => {
 
 test('what it endorses never passes for AMD’s, nor for another development authority’s', async () => {
   const { snp, vcek } = await endorsedChip('Milan');
-  const other = await openDevelopmentAuthority({ folder: temporaryFolder(), generation: 'milan' });
+  const other = await openDevelopmentAuthority({
+    folder: temporaryFolder(),
+    generation: 'milan',
+    generateKeys: strangerKeys,
+  });
   for (const roots of [amdEndorsementRoots, [other.snp!.root]]) {
     const { appraisal, failed } = await failures(snp, parseCertificate(vcek), { roots });
     expect(appraisal.root).toBeUndefined();

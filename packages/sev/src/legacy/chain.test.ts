@@ -9,6 +9,7 @@ import {
   endorse,
   generateCaKey,
   generatePlatformKeys,
+  keptCaKey,
   makeAuthority,
   makeCaCertificate,
   makePlatform,
@@ -119,7 +120,7 @@ describe('a good chain', () => {
 describe('a chain of every generation’s form', () => {
   let large: readonly [CaKey, CaKey];
   beforeAll(() => {
-    large = [generateCaKey(4096), generateCaKey(4096)];
+    large = [keptCaKey('ark', 4096), keptCaKey('ask', 4096)];
   });
 
   test.each(generations)('%s', async (generation) => {
@@ -274,7 +275,7 @@ describe('the authorities', () => {
   test('keys of another size', async () => {
     const arkId = authority.ark.keyId;
     const names = { keyId: authority.ask.keyId, certifyingId: arkId, usage: 'ASK' } as const;
-    const ask = makeCaCertificate({ ...names, key: generateCaKey(4096), signer: generateCaKey(4096) });
+    const ask = makeCaCertificate({ ...names, key: keptCaKey('ask', 4096), signer: keptCaKey('ark', 4096) });
     expect(failures(await verify({ ask }))).toEqual([
       'chain.ask.key',
       'chain.ask.ark-signature',

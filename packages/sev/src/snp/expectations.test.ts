@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { verdict } from '../appraisal/appraisal.js';
 import { InvalidArgumentError } from '../errors.js';
-import { generateEndorserKeys, makeEndorser, type TestEndorser, vekOf } from '../testing/endorsements.js';
+import { makeEndorser, type TestEndorser, testEndorserKeys, vekOf } from '../testing/endorsements.js';
 import { filled, makeReport, type TestReport, verifyWith } from '../testing/reports.js';
 import type { X509Certificate } from '../x509/certificate.js';
 import type { ReportExpectations } from './expectations.js';
@@ -12,7 +12,7 @@ let turin: TestEndorser;
 let vceks: Record<'Milan' | 'Turin', X509Certificate>;
 let vlek: X509Certificate;
 beforeAll(async () => {
-  const keys = generateEndorserKeys();
+  const keys = testEndorserKeys();
   [milan, turin] = await Promise.all([makeEndorser('Milan', keys), makeEndorser('Turin', keys)]);
   vceks = { Milan: await milan.vek('VCEK'), Turin: await turin.vek('VCEK') };
   vlek = await milan.vek('VLEK');

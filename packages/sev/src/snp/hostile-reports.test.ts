@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Appraisal, verdict } from '../appraisal/appraisal.js';
-import { day, generateEndorserKeys, makeEndorser, type TestEndorser } from '../testing/endorsements.js';
+import { day, makeEndorser, type TestEndorser, testEndorserKeys } from '../testing/endorsements.js';
 import { filled, makeReport, type TestReport, verifyWith } from '../testing/reports.js';
 import type { NewExtension } from '../x509/extension.js';
 import { buildCertificateTable, certificateTableGuids } from './certificate-table.js';
@@ -12,7 +12,7 @@ let milan: TestEndorser;
 let genoa: TestEndorser;
 let turin: TestEndorser;
 beforeAll(async () => {
-  const keys = generateEndorserKeys();
+  const keys = testEndorserKeys();
   [milan, genoa, turin] = await Promise.all([
     makeEndorser('Milan', keys),
     makeEndorser('Genoa', keys),

@@ -3,9 +3,9 @@ import { type Check, verdict } from '../appraisal/appraisal.js';
 import {
   type Change,
   day,
-  generateEndorserKeys,
   makeEndorser,
   type TestEndorser,
+  testEndorserKeys,
 } from '../testing/endorsements.js';
 import type { X509Certificate } from '../x509/certificate.js';
 import { derElement, derSequence } from '../x509/der-writer.js';
@@ -28,7 +28,7 @@ let genoa: TestEndorser;
 let veks: Record<VekKind, X509Certificate>;
 let good: OfferedRevocationList;
 beforeAll(async () => {
-  const keys = generateEndorserKeys();
+  const keys = testEndorserKeys();
   milan = await makeEndorser('Milan', keys);
   genoa = await makeEndorser('Genoa', keys);
   veks = { VCEK: await milan.vek('VCEK'), VLEK: await milan.vek('VLEK') };

@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { InvalidArgumentError, MalformedError } from '../errors.js';
-import { generateCaKey } from '../testing/development-platform.js';
+import { generateCaKey, keptCaKey } from '../testing/development-platform.js';
 import { makeEndorser, type TestEndorser } from '../testing/endorsements.js';
 import { describeWithVectors, vectors } from '../testing/vectors.js';
 import { parseCertificate } from '../x509/certificate.js';
@@ -62,7 +62,7 @@ describe('a development root', () => {
   });
 
   test('is told from its ARK', async () => {
-    const key = generateCaKey(4096);
+    const key = keptCaKey('ark', 4096);
     const endorser = await makeEndorser('Turin', { ARK: key, ASK: key, ASVK: key });
     const root = await developmentEndorsementRoot(endorser.ark.raw);
     expect(root).toEqual(endorser.root);

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Appraisal, verdict } from '../appraisal/appraisal.js';
 import { InvalidArgumentError } from '../errors.js';
-import { day, generateEndorserKeys, makeEndorser, type TestEndorser } from '../testing/endorsements.js';
+import { day, makeEndorser, type TestEndorser, testEndorserKeys } from '../testing/endorsements.js';
 import { makeReport } from '../testing/reports.js';
 import { endorse, type SnpEndorsements } from './verified-endorsement.js';
 import { appraiseReport, verifyReport } from './verify-report.js';
@@ -10,7 +10,7 @@ let milan: TestEndorser;
 let given: SnpEndorsements;
 let report: Uint8Array;
 beforeAll(async () => {
-  milan = await makeEndorser('Milan', generateEndorserKeys());
+  milan = await makeEndorser('Milan', testEndorserKeys());
   const { raw } = await milan.crl();
   given = { vek: (await milan.vek('VCEK')).raw, certificates: [milan.ask.raw, milan.ark.raw], crls: [raw] };
   report = await makeReport(milan.vekKey);

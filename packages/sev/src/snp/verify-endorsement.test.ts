@@ -6,9 +6,9 @@ import { generateCaKey } from '../testing/development-platform.js';
 import {
   type Change,
   day,
-  generateEndorserKeys,
   makeEndorser,
   type TestEndorser,
+  testEndorserKeys,
 } from '../testing/endorsements.js';
 import {
   basicConstraintsExtension,
@@ -40,7 +40,7 @@ let genoa: TestEndorser;
 let vcek: X509Certificate;
 let vlek: X509Certificate;
 beforeAll(async () => {
-  const keys = generateEndorserKeys();
+  const keys = testEndorserKeys();
   milan = await makeEndorser('Milan', keys);
   genoa = await makeEndorser('Genoa', keys);
   [vcek, vlek] = await Promise.all([milan.vek('VCEK'), milan.vek('VLEK')]);

@@ -1,4 +1,4 @@
-import { constants, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
+import { constants, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { generateP384, type P384PrivateKey } from '../crypto/index.js';
 import type { PlatformChain } from '../legacy/bundle.js';
 import {
@@ -24,6 +24,7 @@ import {
   type Generation,
   type PlatformRoot,
 } from '../legacy/roots.js';
+import { keptKey } from './kept-keys.js';
 
 /** An RSA key pair of a CA, as tests need it: with node:crypto, and generated once for a whole file of tests. */
 export interface CaKey {
@@ -34,11 +35,17 @@ export interface CaKey {
 }
 
 export function generateCaKey(modulusBits: ModulusBits, publicExponent = 65537): CaKey {
-  const { privateKey, publicKey } = generateKeyPairSync('rsa', {
-    modulusLength: modulusBits,
-    publicExponent,
-  });
-  const { n = '', e = '' } = publicKey.export({ format: 'jwk' });
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: modulusBits, publicExponent });
+  return caKeyOf(privateKey, modulusBits);
+}
+
+/** The same key in every run, which takes no time. */
+export function keptCaKey(name: string, modulusBits: ModulusBits): CaKey {
+  return caKeyOf(keptKey(name, modulusBits), modulusBits);
+}
+
+function caKeyOf(privateKey: KeyObject, modulusBits: ModulusBits): CaKey {
+  const { n = '', e = '' } = createPublicKey(privateKey).export({ format: 'jwk' });
   const bytes = (text: string) => new Uint8Array(Buffer.from(text, 'base64url'));
   return { privateKey, modulusBits, modulus: bytes(n), exponent: bytes(e) };
 }

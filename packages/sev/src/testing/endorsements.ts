@@ -24,7 +24,7 @@ import {
   type X509RevocationList,
 } from '../x509/revocation-list.js';
 import { amdSignatureAlgorithm, type RsaPssAlgorithm } from '../x509/signature-algorithm.js';
-import { type CaKey, generateCaKey, signAsCa } from './development-platform.js';
+import { type CaKey, keptCaKey, signAsCa } from './development-platform.js';
 
 /** Midnight of a day, milliseconds since 1970. */
 export const day = (text: string): number => Date.parse(`${text}T00:00:00Z`);
@@ -51,12 +51,12 @@ export interface TestEndorser {
 
 export type EndorserKeys = Readonly<Record<AuthorityRole, CaKey>>;
 
-/** RSA keys are slow to make: once for a file of tests. 2048 bits unless the true size matters. */
-export function generateEndorserKeys(modulusBits: 2048 | 4096 = 2048): EndorserKeys {
+/** The same keys in every run. 2048 bits unless the true size matters. */
+export function testEndorserKeys(modulusBits: 2048 | 4096 = 2048): EndorserKeys {
   return {
-    ARK: generateCaKey(modulusBits),
-    ASK: generateCaKey(modulusBits),
-    ASVK: generateCaKey(modulusBits),
+    ARK: keptCaKey('ark', modulusBits),
+    ASK: keptCaKey('ask', modulusBits),
+    ASVK: keptCaKey('asvk', modulusBits),
   };
 }
 

@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { concat, equalBytes, fromHex, toHex } from '../bytes.js';
 import { InvalidArgumentError, MalformedError } from '../errors.js';
 import { contentOf, elementsOf, replaced } from '../testing/der-edit.js';
-import { day, generateEndorserKeys, makeEndorser, type TestEndorser } from '../testing/endorsements.js';
+import { day, makeEndorser, type TestEndorser, testEndorserKeys } from '../testing/endorsements.js';
 import { byteChange, changed } from '../testing/mutations.js';
 import { describeWithVectors, vectors } from '../testing/vectors.js';
 import {
@@ -31,7 +31,7 @@ import { encodePem } from './pem.js';
 let endorser: TestEndorser;
 let vcek: X509Certificate;
 beforeAll(async () => {
-  endorser = await makeEndorser('Milan', generateEndorserKeys());
+  endorser = await makeEndorser('Milan', testEndorserKeys());
   vcek = await endorser.vek('VCEK');
 });
 

@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { concat, fromHex } from '../bytes.js';
 import { InvalidArgumentError, MalformedError } from '../errors.js';
 import { contentOf, elementsOf } from '../testing/der-edit.js';
-import { day, generateEndorserKeys, makeEndorser, type TestEndorser } from '../testing/endorsements.js';
+import { day, makeEndorser, type TestEndorser, testEndorserKeys } from '../testing/endorsements.js';
 import { derElement, derInteger, derNull, derOctetString, derOid, derSequence } from './der-writer.js';
 import { readRevocationLists } from './files.js';
 import { oids } from './oid.js';
@@ -27,7 +27,7 @@ const revoked = [
   { serial: 0n, revokedAt: day('2051-01-01') },
 ];
 beforeAll(async () => {
-  endorser = await makeEndorser('Milan', generateEndorserKeys());
+  endorser = await makeEndorser('Milan', testEndorserKeys());
   list = await endorser.crl((fields) => ({ ...fields, revoked }));
 });
 
