@@ -1,5 +1,6 @@
 import type { StateKeys } from '../secrets/state-keys.js';
 import { refuseState } from '../state/checks.js';
+import type { EndingTransaction } from '../state/conclusions.js';
 import { locked, type Transaction } from '../state/database.js';
 import type { Tables } from '../state/tables.js';
 import { chainStart } from './entry.js';
@@ -7,7 +8,7 @@ import { chainStart } from './entry.js';
 export type ReplicaRow = Tables['replicas'];
 
 /** The end of a replica's chain, locked until the transaction ends. @throws RefusedError (`state.row`) */
-export async function lockHead(tx: Transaction, keys: StateKeys, replica: string): Promise<ReplicaRow> {
+export async function lockHead(tx: EndingTransaction, keys: StateKeys, replica: string): Promise<ReplicaRow> {
   const row = await locked(
     tx,
     tx.query.selectFrom('replicas').selectAll().where('id', '=', replica),
@@ -35,7 +36,7 @@ export async function beginChain(
 }
 
 export async function moveHead(
-  tx: Transaction,
+  tx: EndingTransaction,
   keys: StateKeys,
   head: Omit<ReplicaRow, 'mac'>,
 ): Promise<void> {

@@ -1,6 +1,7 @@
 import type { RandomSource } from '@vouchsafe/sev';
 import type { StateKeys } from '../secrets/state-keys.js';
 import type { BrokerClock } from '../state/clock.js';
+import type { Conclusion, EndingTransaction } from '../state/conclusions.js';
 import { type Database, inTransaction, isoTime, type Transaction } from '../state/database.js';
 import { beginChain, lockHead, moveHead } from './chain-head.js';
 import type { SignedCheckpoint } from './checkpoint.js';
@@ -51,21 +52,13 @@ export async function openRecord(options: RecordOptions): Promise<BrokerRecord> 
   const { db, keys, clock, random, replica } = options;
   await inTransaction(db, (tx) => beginChain(tx, keys, replica, isoTime(clock.now())));
   const keeper = checkpointKeeper(options);
-  const pending = new WeakMap<Transaction, PendingEntry[]>();
+  // At the end: the chain of the replica is locked until the commit, and everybody here waits for it.
+  const linkAll: Conclusion<PendingEntry> = (tx, entries) => link(tx, keys, replica, entries);
 
   function append(tx: Transaction, entry: NewEntry): string {
     const reference = newReference(random);
-    const added = { entry, reference, at: isoTime(clock.now()) };
-    const list = pending.get(tx);
-    if (list !== undefined) {
-      list.push(added);
-      return reference;
-    }
-    const first = [added];
-    pending.set(tx, first);
-    // All at the end: the chain of the replica is locked until the commit, and everybody here waits for it.
-    tx.beforeCommit(() => link(tx, keys, replica, first));
-    tx.afterCommit(() => keeper.noteEntries(first.length));
+    tx.conclude(linkAll, { entry, reference, at: isoTime(clock.now()) });
+    tx.afterCommit(() => keeper.noteEntries(1));
     return reference;
   }
 
@@ -95,7 +88,7 @@ interface PendingEntry {
 }
 
 async function link(
-  tx: Transaction,
+  tx: EndingTransaction,
   keys: StateKeys,
   replica: string,
   entries: readonly PendingEntry[],

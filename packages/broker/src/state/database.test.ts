@@ -42,10 +42,10 @@ onEveryEngine('a database', (newDatabase) => {
     const done: string[] = [];
     const work = inTransaction(db, async (tx) => {
       await tx.query.insertInto('broker_state').values({ name: 'a', value: '1' }).execute();
-      tx.beforeCommit(async () => {
-        await tx.query.insertInto('broker_state').values({ name: 'b', value: '2' }).execute();
+      tx.conclude(async ({ query }) => {
+        await query.insertInto('broker_state').values({ name: 'b', value: '2' }).execute();
         throw new RangeError('stop');
-      });
+      }, undefined);
       tx.afterCommit(() => void done.push('committed'));
     });
     await expect(work).rejects.toThrow(new RangeError('stop'));

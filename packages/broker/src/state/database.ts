@@ -1,5 +1,6 @@
 import { UnavailableError, VouchsafeError } from '@vouchsafe/sev';
 import { Kysely, type Transaction as KyselyTransaction, Migrator, sql } from 'kysely';
+import { type Concluding, type Conclusion, Conclusions } from './conclusions.js';
 import { driverCode, type Engine, openEngine } from './engines.js';
 import { GroupCommit } from './group-commit.js';
 import { migrationsFor } from './migrations.js';
@@ -27,7 +28,7 @@ export interface Database {
   readonly lookups: Kysely<Tables>;
   readonly faultPoint: FaultPoint;
   /** Runs work in a transaction of the engine, alone or with others that share its commit. */
-  readonly transact: <T>(work: (query: KyselyTransaction<Tables>) => Promise<T>) => Promise<T>;
+  readonly transact: Transact;
   close(): Promise<void>;
 }
 
@@ -39,11 +40,17 @@ export interface Queries {
 export interface Transaction extends Queries {
   readonly engine: Engine;
   readonly query: KyselyTransaction<Tables>;
-  /** Runs at the end, in the transaction. Locks that everybody needs are taken here, to be held for a short time. */
-  beforeCommit(work: () => Promise<void>): void;
+  /** Leaves something to be done at the end, in the transaction. */
+  conclude<T>(conclusion: Conclusion<T>, item: T): void;
   /** Runs once the transaction is durable; not at all if it fails. */
   afterCommit(work: () => Promise<void> | void): void;
 }
+
+/** Runs work in a transaction of the engine. @param ready called before the commit, when everything else has been done */
+type Transact = <T>(
+  work: (query: KyselyTransaction<Tables>) => Promise<Concluding<T>>,
+  ready: () => Promise<void>,
+) => Promise<T>;
 
 /**
  * Opens the database and brings its schema up to date; replicas may do so at the same time.
@@ -60,7 +67,6 @@ export async function openDatabase(url: string, options: OpenDatabaseOptions = {
   const lookups = isSqlite
     ? new Kysely<Tables>({ dialect: readerDialect(), plugins: [new NormalisedRows(faultPoint)] })
     : query;
-  const groups = isSqlite ? new GroupCommit(query) : undefined;
   const close = async () => {
     await Promise.all([query.destroy(), reader.destroy(), ...(isSqlite ? [lookups.destroy()] : [])]);
   };
@@ -70,9 +76,24 @@ export async function openDatabase(url: string, options: OpenDatabaseOptions = {
     await close();
     throw asUnavailable(error, name);
   }
-  const transact: Database['transact'] = (work) =>
-    groups === undefined ? query.transaction().execute(work) : groups.run(work);
+  const groups = new GroupCommit(query, engine);
+  const transact: Transact = (work, ready) =>
+    isSqlite ? groups.run(work, ready) : alone({ query, engine }, work, ready);
   return { engine, name, query, reader, lookups, faultPoint, transact, close };
+}
+
+/** A transaction that shares its commit with nobody. */
+async function alone<T>(
+  { query, engine }: Pick<Database, 'query' | 'engine'>,
+  work: (query: KyselyTransaction<Tables>) => Promise<Concluding<T>>,
+  ready: () => Promise<void>,
+): Promise<T> {
+  return query.transaction().execute(async (tx) => {
+    const { value, conclusions } = await work(tx);
+    await conclusions.draw({ engine, query: tx });
+    await ready();
+    return value;
+  });
 }
 
 async function migrate(query: Kysely<Tables>, engine: Engine, name: string): Promise<void> {
@@ -116,30 +137,33 @@ const attempts = 8;
  */
 export async function inTransaction<T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
-    const before: (() => Promise<void>)[] = [];
+    const conclusions = new Conclusions();
     const after: (() => Promise<void> | void)[] = [];
     let isFinished = false;
     let failure: unknown;
     let result: T;
     try {
-      result = await db.transact(async (query) => {
-        try {
-          await db.faultPoint('begun');
-          const value = await work({
-            engine: db.engine,
-            query,
-            beforeCommit: (each) => before.push(each),
-            afterCommit: (each) => after.push(each),
-          });
-          for (const each of before) await each();
+      result = await db.transact(
+        async (query) => {
+          try {
+            await db.faultPoint('begun');
+            const value = await work({
+              engine: db.engine,
+              query,
+              conclude: (conclusion, item) => conclusions.add(conclusion, item),
+              afterCommit: (each) => after.push(each),
+            });
+            return { value, conclusions };
+          } catch (error) {
+            failure = error;
+            throw error;
+          }
+        },
+        async () => {
           await db.faultPoint('ready');
           isFinished = true;
-          return value;
-        } catch (error) {
-          failure = error;
-          throw error;
-        }
-      });
+        },
+      );
     } catch (error) {
       // Rolling back may fail too, over a connection that is gone; why it was done says more.
       const cause = failure ?? error;
@@ -170,7 +194,7 @@ export async function inSnapshot<T>(
  * Locks the rows that a query selects until the transaction ends. SQLite has one writer at a time, which a transaction
  * is from its beginning: nothing is left to lock.
  */
-export function locked<Q extends { forUpdate(): Q }>(tx: Transaction, query: Q): Q {
+export function locked<Q extends { forUpdate(): Q }>(tx: Pick<Transaction, 'engine'>, query: Q): Q {
   return tx.engine === 'postgres' ? query.forUpdate() : query;
 }
 

@@ -1,12 +1,19 @@
 import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely';
+import { type Concluding, Conclusions } from './conclusions.js';
+import type { Engine } from './engines.js';
 import type { Tables } from './tables.js';
 
 /** More would keep the first ones waiting for too long. */
 const mostMembers = 64;
 
 interface Member {
-  /** Does the work, and undoes it if it fails. @throws what keeps the engine from either: then nothing is kept */
-  perform(query: Transaction<Tables>): Promise<void>;
+  /**
+   * Does the work, and undoes it if it fails. @returns what it left to be done at the end
+   * @throws what keeps the engine from either: then nothing is kept
+   */
+  perform(query: Transaction<Tables>): Promise<Conclusions | undefined>;
+  /** Told that the commit is next. */
+  ready(): Promise<void>;
   /** Told when the transaction is over, and why nothing of it was kept, if so. */
   end(failure: { readonly error: unknown } | undefined): void;
 }
@@ -18,28 +25,40 @@ interface Member {
  */
 export class GroupCommit {
   readonly #query: Kysely<Tables>;
+  readonly #engine: Engine;
   readonly #waiting: Member[] = [];
   #isRunning = false;
 
-  constructor(query: Kysely<Tables>) {
+  constructor(query: Kysely<Tables>, engine: Engine) {
     this.#query = query;
+    this.#engine = engine;
   }
 
-  /** Resolves when what the work did is durable; rejects, once the transaction is over, when none of it happened. */
-  run<T>(work: (query: Transaction<Tables>) => Promise<T>): Promise<T> {
+  /**
+   * Resolves when what the work did is durable; rejects, once the transaction is over, when none of it happened.
+   * @param ready called before the commit, unless the work has failed
+   */
+  run<T>(
+    work: (query: Transaction<Tables>) => Promise<Concluding<T>>,
+    ready: () => Promise<void>,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
-      let done: { readonly value: T } | undefined;
+      let done: Concluding<T> | undefined;
       let failed: { readonly error: unknown } | undefined;
       this.#waiting.push({
         async perform(query) {
           await savepoint(query, sql`savepoint member`);
           try {
-            done = { value: await work(query) };
+            done = await work(query);
           } catch (error) {
             failed = { error };
             await savepoint(query, sql`rollback to member`);
           }
           await savepoint(query, sql`release member`);
+          return done?.conclusions;
+        },
+        async ready() {
+          if (done !== undefined) await ready();
         },
         end(failure) {
           const reason = failed ?? failure;
@@ -62,13 +81,19 @@ export class GroupCommit {
     let failure: { readonly error: unknown } | undefined;
     try {
       await this.#query.transaction().execute(async (query) => {
+        const conclusions = new Conclusions();
         do {
           const next = this.#waiting.splice(0, mostMembers - members.length);
           members.push(...next);
-          for (const member of next) await member.perform(query);
+          for (const member of next) {
+            const left = await member.perform(query);
+            if (left !== undefined) conclusions.join(left);
+          }
           // Requests that have arrived already get as far as here.
           await new Promise((resolve) => setImmediate(resolve));
         } while (this.#waiting.length > 0 && members.length < mostMembers);
+        await conclusions.draw({ engine: this.#engine, query });
+        for (const member of members) await member.ready();
       });
     } catch (error) {
       failure = { error };

@@ -87,7 +87,7 @@ describe.skipIf(postgresPrograms() === undefined)('transactions on PostgreSQL (p
     };
     const lost = inTransaction(db, async (tx) => {
       attempts++;
-      tx.beforeCommit(() => append(tx, 'a', 'x'));
+      tx.conclude(() => append(tx, 'a', 'x'), undefined);
     });
     await expect(lost).rejects.toThrow(UnavailableError);
     expect(attempts).toBe(1);
