@@ -12,11 +12,14 @@ import { measurementAttacks } from './sev/measurement.js';
 import { runTimeAttacks } from './sev/run-time.js';
 import { secretAttacks } from './sev/secret.js';
 import { snpBootAttacks } from './snp/boot.js';
+import { idBlockAttacks } from './snp/id-blocks.js';
 import { snpKeyAttacks } from './snp/keys.js';
 import { snpLaunchAttacks } from './snp/launch.js';
-import { snpMemoryAttacks } from './snp/memory.js';
+import { snpMemoryAttacks } from './snp/memory/memory.js';
+import { snpPrivilegeAttacks } from './snp/memory/privilege-levels.js';
+import { registerStateAttacks } from './snp/memory/register-state.js';
+import { watchingAttacks } from './snp/memory/watching.js';
 import { guestMessageAttacks } from './snp/messages.js';
-import { snpPrivilegeAttacks } from './snp/privilege-levels.js';
 import { snpReportAttacks } from './snp/reports.js';
 import { snpVersionAttacks } from './snp/versions.js';
 import { agentAttacks } from './workloads/agent.js';
@@ -38,9 +41,12 @@ export const sevAttacks: readonly SevAttack[] = [
 
 /** The same for guests of SEV-SNP, with what they run and keep. */
 export const snpAttacks: readonly SnpAttack[] = [
+  ...idBlockAttacks,
   ...snpLaunchAttacks,
   ...snpBootAttacks,
   ...snpMemoryAttacks,
+  ...registerStateAttacks,
+  ...watchingAttacks,
   ...snpPrivilegeAttacks,
   ...guestMessageAttacks,
   ...snpReportAttacks,

@@ -2,18 +2,12 @@ import { appraiseInitData } from '@vouchsafe/guest';
 import { softwareLauncher } from '@vouchsafe/host';
 import { initDataDigest, initDataText } from '@vouchsafe/protocol';
 import { vcpuSignatureOf } from '@vouchsafe/sev';
-import type { Outcome, SnpAttack } from '../attack.js';
+import type { SnpAttack } from '../attack.js';
 import { alteredHashes, firmwareWithoutHashArea, otherCommandLine, otherFiles } from '../boot-files.js';
-import { appraisedByGuest, guestOutcome, verifierOutcome } from '../outcome.js';
+import { appraisedByGuest, guestOutcome } from '../outcome.js';
 import { images } from '../sev/world.js';
-import {
-  type BootedSnpGuest,
-  bootGuest,
-  freshData,
-  ownerPolicy,
-  type SnpRig,
-  type SnpWorld,
-} from './world.js';
+import { appraisedGuest } from './appraised-guest.js';
+import { bootGuest, ownerPolicy } from './world.js';
 
 /** Measured direct boot of SEV-SNP, and the settings that HOST_DATA binds. */
 
@@ -27,14 +21,7 @@ const refusedByVerifier = {
   at: 'report.measurement',
 } as const;
 
-/** A guest that has booted shows its verifier what was measured. */
-async function judged(world: SnpWorld, rig: SnpRig, { attestation }: BootedSnpGuest): Promise<Outcome> {
-  const { report } = await attestation.report({ reportData: freshData });
-  return verifierOutcome(
-    await world.verify(report, rig),
-    'the secret of an owner who was shown another boot',
-  );
-}
+const otherwise = 'the secret of an owner who was shown another boot';
 
 export const snpBootAttacks: readonly SnpAttack[] = [
   ...otherFiles.map(
@@ -42,7 +29,7 @@ export const snpBootAttacks: readonly SnpAttack[] = [
       ...refusedByVerifier,
       id: `snp-${id}`,
       title,
-      run: async (world, rig) => judged(world, rig, await rig.boot({ directBoot })),
+      run: async (world, rig) => appraisedGuest(world, rig, await rig.boot({ directBoot }), otherwise),
     }),
   ),
   {
@@ -69,7 +56,7 @@ export const snpBootAttacks: readonly SnpAttack[] = [
         vcpuSignature: vcpuSignatureOf('EPYC-Milan'),
         memory: 2 * 1024 * 1024,
       });
-      return judged(world, rig, await bootGuest(rig.machine, vm, firmware));
+      return appraisedGuest(world, rig, await bootGuest(rig.machine, vm, firmware), otherwise);
     },
   },
   {

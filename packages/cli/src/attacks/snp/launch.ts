@@ -1,171 +1,21 @@
-import { FirmwareCommandError, type SnpLaunchConfiguration } from '@vouchsafe/host';
-import {
-  buildCpuidPage,
-  buildResetVmsa,
-  generateP384,
-  idKeyDigest,
-  type P384PrivateKey,
-  parseCpuidPage,
-  type ReportExpectations,
-  snpActivateBuffer,
-  snpLaunchStartBuffer,
-  vcpuSignatureOf,
-} from '@vouchsafe/sev';
+import { FirmwareCommandError } from '@vouchsafe/host';
+import { buildCpuidPage, parseCpuidPage, snpActivateBuffer, snpLaunchStartBuffer } from '@vouchsafe/sev';
 import type { SnpAttack } from '../attack.js';
 import { flipped } from '../interfering-host.js';
-import { guestOutcome, processorOutcome, verifierOutcome } from '../outcome.js';
+import { guestOutcome, processorOutcome } from '../outcome.js';
 import { images } from '../sev/world.js';
-import { enterOnce } from './meddling.js';
-import { loadMore, placeOf } from './pages.js';
-import { bootGuest, freshData, olderGuest, type SnpRig, type SnpWorld, signedIdBlock } from './world.js';
+import { appraisedGuest } from './appraised-guest.js';
+import { bootState, enterOnce } from './meddling.js';
+import { loadMore, placeOf } from './memory/pages.js';
+import { debugPolicy, otherKernel, refusedReport } from './other-launches.js';
+import { bootGuest, type SnpRig } from './world.js';
 
-/** The host launches something else than the owner signed for, or changes it on the way into the processor. */
+/** The host changes a launch on its way into the processor. */
 
 const modes = ['snp'] as const;
-const debugPolicy = 0xb_0000n;
 const agentPolicy = 0x7_0000n;
 
-interface Owner {
-  readonly idKey: P384PrivateKey;
-  readonly authorKey: P384PrivateKey;
-}
-
-async function newOwner(): Promise<Owner> {
-  return { idKey: await generateP384(), authorKey: await generateP384() };
-}
-
-/** What an owner signs for the guest of the world's images. */
-const signedBlock = (
-  { measurement: launchDigest }: SnpWorld,
-  keys: { readonly idKey: P384PrivateKey; readonly authorKey?: P384PrivateKey },
-) => signedIdBlock({ launchDigest, guestSvn: 2, ...keys });
-
-const otherKernel = { ...images, kernel: flipped(images.kernel) };
-
-/** LAUNCH_FINISH with an ID block that does not fit, in one way or another. */
-function refusedBlock(
-  id: string,
-  title: string,
-  at: string,
-  launch: (world: SnpWorld) => Promise<Partial<SnpLaunchConfiguration>>,
-): SnpAttack {
-  return {
-    id,
-    flow: 'launch',
-    modes,
-    title,
-    refusedBy: 'processor',
-    at,
-    async run(world, rig) {
-      const changes = await launch(world);
-      return processorOutcome('a guest that its owner never signed for', () => rig.boot(changes));
-    },
-  };
-}
-
-/** A guest that the processor lets run; whoever gets its report compares it with what was meant. */
-function refusedReport(
-  id: string,
-  title: string,
-  at: string,
-  launch: (world: SnpWorld) => Promise<{
-    readonly changes?: Partial<SnpLaunchConfiguration>;
-    readonly expectations?: ReportExpectations;
-  }>,
-): SnpAttack {
-  return {
-    id,
-    flow: 'launch',
-    modes,
-    title,
-    refusedBy: 'verifier',
-    at,
-    async run(world, rig) {
-      const { changes, expectations } = await launch(world);
-      const { attestation } = await rig.boot(changes);
-      const { report } = await attestation.report({ reportData: freshData });
-      const appraisal = await world.verify(report, rig, expectations && { expectations });
-      return verifierOutcome(appraisal, 'the trust of a verifier who meant another guest');
-    },
-  };
-}
-
 export const snpLaunchAttacks: readonly SnpAttack[] = [
-  refusedBlock(
-    'id-block-of-another-digest',
-    'The host boots another kernel, with the owner’s ID block for the right one',
-    'BAD_MEASUREMENT',
-    async (world) => ({
-      directBoot: otherKernel,
-      idBlock: await signedBlock(world, await newOwner()),
-    }),
-  ),
-  refusedBlock(
-    'id-block-of-another-policy',
-    'The host sets DEBUG in the policy, with the owner’s ID block for a policy without it',
-    'POLICY_FAILURE',
-    async (world) => ({
-      policy: debugPolicy,
-      idBlock: await signedBlock(world, await newOwner()),
-    }),
-  ),
-  refusedBlock(
-    'id-block-altered',
-    'The host raises the security version in the owner’s ID block',
-    'BAD_SIGNATURE',
-    async (world) => {
-      const { block, authentication } = await signedBlock(world, await newOwner());
-      return { idBlock: { block: flipped(block, 0x54), authentication } };
-    },
-  ),
-  refusedBlock(
-    'id-key-under-foreign-author',
-    'The host signs an ID block with a key of its own, and borrows the author key’s signature of the owner’s',
-    'BAD_SIGNATURE',
-    async (world) => {
-      const owner = await newOwner();
-      const real = await signedBlock(world, owner);
-      const own = await signedBlock(world, { ...owner, idKey: await generateP384() });
-      const authentication = own.authentication.slice();
-      authentication.set(real.authentication.subarray(0x680), 0x680);
-      return { idBlock: { block: own.block, authentication } };
-    },
-  ),
-  refusedReport(
-    'id-key-unknown',
-    'The host signs an ID block for the right guest with a key of its own',
-    'report.id-key',
-    async (world) => {
-      const owner = await newOwner();
-      return {
-        changes: { idBlock: await signedBlock(world, { idKey: await generateP384() }) },
-        expectations: { idKeyDigests: [await idKeyDigest(owner.idKey.publicKey)] },
-      };
-    },
-  ),
-  refusedReport(
-    'id-block-of-an-old-guest',
-    'The host launches an older guest of the owner’s, with the ID block that was signed for it then',
-    'report.guest-svn',
-    async () => {
-      const { idKey } = await newOwner();
-      return {
-        changes: await olderGuest(idKey, 1),
-        expectations: {
-          // This owner trusts what the ID key signs, whatever its digest.
-          measurements: undefined,
-          idKeyDigests: [await idKeyDigest(idKey.publicKey)],
-          minimumGuestSvn: 2,
-        },
-      };
-    },
-  ),
-  refusedReport(
-    'id-block-left-out',
-    'The host launches the right guest without the owner’s ID block',
-    'report.id-block',
-    async () => ({ expectations: { requireIdBlock: true } }),
-  ),
   refusedReport(
     'snp-altered-firmware',
     'The host loads a firmware image with one bit changed',
@@ -214,9 +64,8 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
         const vm = await rig.load();
         // The guest shares this page with its host later, and so does not look at it.
         await loadMore(rig.host, vm, { guestAddress: 0x2_0000, type });
-        const { attestation } = await bootGuest(rig.machine, vm);
-        const { report } = await attestation.report({ reportData: freshData });
-        return verifierOutcome(await world.verify(report, rig), 'a guest with a page of the host’s making');
+        const booted = await bootGuest(rig.machine, vm);
+        return appraisedGuest(world, rig, booted, 'a guest with a page of the host’s making');
       },
     }),
   ),
@@ -249,9 +98,8 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
     at: 'guest.migration-agent',
     async run(world, rig) {
       await attachAgent(rig);
-      const { attestation } = await rig.boot({ policy: agentPolicy });
-      const { report } = await attestation.report({ reportData: freshData });
-      return verifierOutcome(await world.verify(report, rig), 'a guest that its agent can take elsewhere');
+      const booted = await rig.boot({ policy: agentPolicy });
+      return appraisedGuest(world, rig, booted, 'a guest that its agent can take elsewhere');
     },
   },
   {
@@ -342,14 +190,8 @@ export const snpLaunchAttacks: readonly SnpAttack[] = [
     at: 'VMEXIT_INVALID',
     async run(_world, rig) {
       const vm = await rig.load();
-      const [guestAddress, cpu] = [0x2_0000, 'boot'] as const;
-      const state = buildResetVmsa({
-        cpu,
-        vcpuSignature: vcpuSignatureOf('EPYC-Milan'),
-        fpu: 'set',
-        sevFeatures: 1n,
-      });
-      await rig.host.memory.write(placeOf(vm, guestAddress), state);
+      const guestAddress = 0x2_0000;
+      await rig.host.memory.write(placeOf(vm, guestAddress), bootState());
       await loadMore(rig.host, vm, { guestAddress, type: 'VMSA' });
       return enterOnce(rig.host, vm, 'a guest that runs before it is whole', placeOf(vm, guestAddress));
     },

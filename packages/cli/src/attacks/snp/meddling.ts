@@ -1,6 +1,13 @@
 import { GuestFault, type HostMachine, type VmExit } from '@vouchsafe/firmware';
 import { type SoftwareSnpMachine, withMailbox } from '@vouchsafe/host';
-import { guestMessageSize, type SnpCommandName, snpGuestRequestBuffer, statusCodes } from '@vouchsafe/sev';
+import {
+  buildResetVmsa,
+  guestMessageSize,
+  type SnpCommandName,
+  snpGuestRequestBuffer,
+  statusCodes,
+  vcpuSignatureOf,
+} from '@vouchsafe/sev';
 import type { Outcome } from '../attack.js';
 import type { Interference } from '../interfering-host.js';
 import type { BootedSnpGuest, SnpRig } from './world.js';
@@ -29,17 +36,30 @@ export async function enterOnce(
     : { refusedBy: 'nobody', at: otherwise, evidence: `VMRUN went ahead, and came back for ${exit.reason}` };
 }
 
+/** First register state of a boot vCPU, as an honest launch of these guests has it: 4096 bytes. */
+export const bootState = () =>
+  buildResetVmsa({
+    cpu: 'boot',
+    vcpuSignature: vcpuSignatureOf('EPYC-Milan'),
+    fpu: 'set',
+    sevFeatures: 1n,
+  });
+
 type Violation = Extract<VmExit, { reason: 'npf' }>;
 
 /** What came of something that the guest did with its memory. */
-export type Touched<T> =
-  | { readonly value: T }
-  | { readonly fault: GuestFault }
-  | { readonly violation: Violation };
+type Touched = { readonly fault: GuestFault } | { readonly violation: Violation } | { readonly done: true };
 
-/** Lets the guest use its memory, and stops it where the reverse map table, or its own page fault, does. */
-export async function touch<T>({ interference }: SnpRig, work: () => Promise<T>): Promise<Touched<T>> {
-  const stopped = new Promise<Touched<T>>((resolve) => {
+/**
+ * Lets the guest use its memory, and stops it where the reverse map table, or its own page fault, does.
+ * @returns who kept it from being deceived; where nobody did, the host achieved `otherwise`
+ */
+export async function touchOutcome(
+  { interference }: SnpRig,
+  otherwise: string,
+  work: () => Promise<unknown>,
+): Promise<Outcome> {
+  const stopped = new Promise<Touched>((resolve) => {
     interference.exit = (exit) => {
       if (exit.reason !== 'npf' || exit.violation === undefined) return exit;
       resolve({ violation: exit });
@@ -47,18 +67,17 @@ export async function touch<T>({ interference }: SnpRig, work: () => Promise<T>)
     };
   });
   const done = work().then(
-    (value) => ({ value }),
+    () => ({ done: true }) as const,
     (fault: unknown) => {
       if (fault instanceof GuestFault) return { fault };
       throw fault;
     },
   );
   done.catch(() => undefined);
-  return Promise.race([done, stopped]);
+  return outcomeOf(await Promise.race([done, stopped]), otherwise);
 }
 
-/** Who kept the guest from being deceived about its memory; where nobody did, the host achieved `otherwise`. */
-export function touchOutcome(touched: Touched<unknown>, otherwise: string): Outcome {
+function outcomeOf(touched: Touched, otherwise: string): Outcome {
   if ('violation' in touched) {
     const { guestAddress, violation } = touched.violation;
     const at = violation?.vmpl === true ? '#NPF(RMP, VMPL)' : '#NPF(RMP)';

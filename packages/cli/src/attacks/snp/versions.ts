@@ -1,8 +1,8 @@
 import { initialiseSnpWhenNeeded } from '@vouchsafe/host';
 import type { SnpAttack } from '../attack.js';
-import { processorOutcome, verifierOutcome } from '../outcome.js';
+import { processorOutcome } from '../outcome.js';
+import { appraisedGuest } from './appraised-guest.js';
 import { configure, loadVlek, newer, newHashstick, older } from './platform.js';
-import { freshData } from './world.js';
 
 /** The host chooses which firmware its processor runs, and has reasons to choose one with a known hole. */
 
@@ -59,13 +59,10 @@ export const snpVersionAttacks: readonly SnpAttack[] = [
     async run(world, rig) {
       const reportedTcb = older(rig.tcb);
       await configure(rig.host, { reportedTcb });
-      const { attestation } = await rig.boot();
-      const { report } = await attestation.report({ reportData: freshData });
-      const options = {
+      return appraisedGuest(world, rig, await rig.boot(), 'a report signed with an old key', {
         vek: await rig.vcek(reportedTcb),
         expectations: { minimumTcb: { reported: { snp: rig.tcb.snp } } },
-      };
-      return verifierOutcome(await world.verify(report, rig, options), 'a report signed with an old key');
+      });
     },
   },
   {
@@ -78,10 +75,9 @@ export const snpVersionAttacks: readonly SnpAttack[] = [
     async run(world, rig) {
       await initialiseSnpWhenNeeded(rig.host);
       const updated = await rig.restart({ snp: { currentTcb: newer(rig.tcb) } });
-      const { attestation } = await updated.boot();
-      const { report } = await attestation.report({ reportData: freshData });
-      const appraisal = await world.verify(report, updated, { vek: await rig.vcek(rig.tcb) });
-      return verifierOutcome(appraisal, 'a guest that is back on the old firmware tomorrow');
+      const otherwise = 'a guest that is back on the old firmware tomorrow';
+      const vek = await rig.vcek(rig.tcb);
+      return appraisedGuest(world, updated, await updated.boot(), otherwise, { vek });
     },
   },
   {

@@ -99,8 +99,8 @@ export const diskAttacks: readonly SnpAttack[] = [
   },
   {
     ...common,
-    id: 'disk-rolled-back',
-    title: 'The host puts an older image of the whole disk back',
+    id: 'luks-volume-rolled-back',
+    title: 'The host puts an older image of a whole LUKS volume back',
     refusedBy: 'nobody',
     at: 'a disk that the guest takes for its own',
     limit: {

@@ -1,7 +1,8 @@
 import type { HostMachine } from '@vouchsafe/firmware';
 import type { SoftwareSnpMachine } from '@vouchsafe/host';
 import { type SnpPageType, snpLaunchUpdateBuffer, snpPageTypes } from '@vouchsafe/sev';
-import { runCommand } from './meddling.js';
+import { runCommand } from '../meddling.js';
+import type { BootedSnpGuest, SnpRig } from '../world.js';
 
 /** Pages of a guest as its host moves them about. */
 
@@ -53,4 +54,16 @@ export async function loadMore(
     pageAddress: BigInt(address),
   });
   await runCommand(host, 'SNP_LAUNCH_UPDATE', buffer);
+}
+
+/** Two pages that the guest calls its own. */
+export const [ownPage, otherPage] = [0x18_0000, 0x19_0000];
+export const fill = (value: number) => new Uint8Array(pageSize).fill(value);
+
+/** A guest that has written what it knows into both pages. */
+export async function withPages(rig: SnpRig): Promise<BootedSnpGuest> {
+  const booted = await rig.boot();
+  await booted.view.writePrivate(ownPage, fill(0x41));
+  await booted.view.writePrivate(otherPage, fill(0x42));
+  return booted;
 }

@@ -1,23 +1,21 @@
 import type { GuestView } from '@vouchsafe/firmware';
 import { channelAttestationDevice, openGuestChannel } from '@vouchsafe/guest';
 import {
-  buildResetVmsa,
   parseFirmwareFooter,
   pvalidateStatus,
   reportRequest,
   sealGuestMessage,
   snpSectionTypes,
   statusName,
-  vcpuSignatureOf,
   vmplPermissionBits,
   vmsa,
 } from '@vouchsafe/sev';
-import type { Outcome, SnpAttack } from '../attack.js';
-import { guestOutcome } from '../outcome.js';
-import { images } from '../sev/world.js';
-import { enterOnce, touch, touchOutcome } from './meddling.js';
+import type { Outcome, SnpAttack } from '../../attack.js';
+import { guestOutcome } from '../../outcome.js';
+import { images } from '../../sev/world.js';
+import { bootState, enterOnce, touchOutcome } from '../meddling.js';
+import { type BootedSnpGuest, freshData, type SnpRig } from '../world.js';
 import { pageSize, placeOf } from './pages.js';
-import { type BootedSnpGuest, freshData, type SnpRig } from './world.js';
 
 /**
  * Code at privilege level 1, an operating system above an SVSM say, that the attacker has taken over: it tries to get at
@@ -26,7 +24,6 @@ import { type BootedSnpGuest, freshData, type SnpRig } from './world.js';
 
 const modes = ['snp'] as const;
 const [levelOneVmsa, page] = [0x18_0000, 0x19_0000];
-const vcpuSignature = vcpuSignatureOf('EPYC-Milan');
 
 interface LevelOne extends BootedSnpGuest {
   /** The boot vCPU at privilege level 1. */
@@ -35,7 +32,7 @@ interface LevelOne extends BootedSnpGuest {
 
 async function withLevelOne(rig: SnpRig): Promise<LevelOne> {
   const booted = await rig.boot();
-  const state = buildResetVmsa({ cpu: 'boot', vcpuSignature, fpu: 'set', sevFeatures: 1n });
+  const state = bootState();
   let start: Promise<void> | undefined;
   const running = new Promise<GuestView>((resolve) => {
     const program = (view: GuestView) => {
@@ -67,8 +64,7 @@ function touching(
     refusedBy: 'reverse map',
     at: '#NPF(RMP, VMPL)',
     async run(_world, rig) {
-      const attempt = await work(await withLevelOne(rig));
-      return touchOutcome(await touch(rig, attempt), otherwise);
+      return touchOutcome(rig, otherwise, await work(await withLevelOne(rig)));
     },
   };
 }
@@ -154,8 +150,8 @@ export const snpPrivilegeAttacks: readonly SnpAttack[] = [
     at: '#GP',
     async run(_world, rig) {
       const { lower } = await withLevelOne(rig);
-      const attempt = () => lower.pvalidate(page, { size: '4K', validate: true });
-      return touchOutcome(await touch(rig, attempt), 'memory that level 0 did not accept');
+      const validate = () => lower.pvalidate(page, { size: '4K', validate: true });
+      return touchOutcome(rig, 'memory that level 0 did not accept', validate);
     },
   },
   {
@@ -169,7 +165,7 @@ export const snpPrivilegeAttacks: readonly SnpAttack[] = [
       const { vm, view, lower } = await withLevelOne(rig);
       const permissions = allow({ read: true, write: true });
       await view.rmpadjust(page, { targetVmpl: 1, permissions, vmsa: false });
-      const state = buildResetVmsa({ cpu: 'boot', vcpuSignature, fpu: 'set', sevFeatures: 1n });
+      const state = bootState();
       state[vmsa.offsetOf('vmpl')] = 0;
       await lower.writePrivate(page, state);
       await lower.rmpadjust(page, { targetVmpl: 2, permissions: 0, vmsa: true });

@@ -1,27 +1,26 @@
 import { allocateHostMemory } from '@vouchsafe/host';
-import { equalBytes, snpDbgBuffer, snpGuestStatusBuffer, toHex, vmsa } from '@vouchsafe/sev';
-import type { SnpAttack } from '../attack.js';
-import { flipped } from '../interfering-host.js';
-import { guestOutcome, hostWriteOutcome, processorOutcome } from '../outcome.js';
-import { enterOnce, nextEntry, runCommand, touch, touchOutcome } from './meddling.js';
-import { type Guest, give, loadMore, pageSize, placeOf, takeBack } from './pages.js';
-import { type BootedSnpGuest, bootGuest, type SnpRig } from './world.js';
+import { equalBytes, snpDbgBuffer, snpGuestStatusBuffer, toHex } from '@vouchsafe/sev';
+import type { SnpAttack } from '../../attack.js';
+import { flipped } from '../../interfering-host.js';
+import { guestOutcome, hostWriteOutcome, processorOutcome } from '../../outcome.js';
+import { nextEntry, runCommand, touchOutcome } from '../meddling.js';
+import { bootGuest, type SnpRig } from '../world.js';
+import {
+  fill,
+  type Guest,
+  give,
+  loadMore,
+  otherPage,
+  ownPage,
+  pageSize,
+  placeOf,
+  takeBack,
+  withPages,
+} from './pages.js';
 
 /** The host has memory, nested page tables and RMPUPDATE in its hands, and the guest's pages lie in that memory. */
 
 const modes = ['snp'] as const;
-/** Two pages that the guest calls its own. */
-const [ownPage, otherPage] = [0x18_0000, 0x19_0000];
-const fill = (value: number) => new Uint8Array(pageSize).fill(value);
-
-/** A guest that has written what it knows into both pages. */
-async function withPages(rig: SnpRig): Promise<BootedSnpGuest> {
-  const booted = await rig.boot();
-  await booted.view.writePrivate(ownPage, fill(0x41));
-  await booted.view.writePrivate(otherPage, fill(0x42));
-  return booted;
-}
-
 /** From the next entry on, guest addresses lead elsewhere in the host's memory. */
 function remap(rig: SnpRig, places: ReadonlyMap<number, number>): void {
   rig.interference.entry = (control) => ({
@@ -56,7 +55,7 @@ function remapped(
       const booted = await withPages(rig);
       remap(rig, await places(rig, booted.vm));
       await nextEntry(booted);
-      return touchOutcome(await touch(rig, () => booted.view.readPrivate(ownPage, 16)), otherwise);
+      return touchOutcome(rig, otherwise, () => booted.view.readPrivate(ownPage, 16));
     },
   };
 }
@@ -82,9 +81,8 @@ function takenAndReturned(
       await takeBack(rig.host, place);
       await rig.host.memory.write(place, contents(before));
       await give(rig.host, place, { asid: vm.asid, guestAddress: ownPage });
-      return touchOutcome(
-        await touch(rig, () => view.readPrivate(ownPage, 16)),
-        'a page of the guest’s that the host has changed',
+      return touchOutcome(rig, 'a page of the guest’s that the host has changed', () =>
+        view.readPrivate(ownPage, 16),
       );
     },
   };
@@ -209,10 +207,7 @@ export const snpMemoryAttacks: readonly SnpAttack[] = [
       const { vm, view } = await withPages(rig);
       const other = await rig.load();
       await give(rig.host, placeOf(vm, ownPage), { asid: other.asid, guestAddress: ownPage });
-      return touchOutcome(
-        await touch(rig, () => view.writePrivate(ownPage, fill(1))),
-        'one page in two guests',
-      );
+      return touchOutcome(rig, 'one page in two guests', () => view.writePrivate(ownPage, fill(1)));
     },
   },
   takenAndReturned(
@@ -239,9 +234,8 @@ export const snpMemoryAttacks: readonly SnpAttack[] = [
       await give(rig.host, second, { asid: booted.vm.asid, guestAddress: ownPage });
       remap(rig, new Map([[ownPage, second]]));
       await nextEntry(booted);
-      return touchOutcome(
-        await touch(rig, () => booted.view.readPrivate(ownPage, 16)),
-        'an address of the guest’s with two pages',
+      return touchOutcome(rig, 'an address of the guest’s with two pages', () =>
+        booted.view.readPrivate(ownPage, 16),
       );
     },
   },
@@ -259,145 +253,4 @@ export const snpMemoryAttacks: readonly SnpAttack[] = [
       return guestOutcome('a page with contents of the host’s choice', () => bootGuest(rig.machine, vm));
     },
   },
-  {
-    id: 'vmsa-written',
-    flow: 'memory',
-    modes,
-    title: 'The host writes to the register state of a vCPU after launch',
-    refusedBy: 'reverse map',
-    at: '#PF(RMP)',
-    async run(_world, rig) {
-      const { vm } = await rig.boot();
-      const [address = 0] = vm.vmsaAddresses;
-      return hostWriteOutcome('a guest with registers of the host’s making', () =>
-        rig.host.memory.write(address + vmsa.offsetOf('rip'), new Uint8Array(8)),
-      );
-    },
-  },
-  {
-    id: 'snp-vmsa-put-back',
-    flow: 'memory',
-    modes,
-    title: 'The host takes the page of a register state, puts an old state into it and gives it back',
-    refusedBy: 'CPU',
-    at: 'VMEXIT_INVALID',
-    async run(_world, rig) {
-      const vm = await rig.load();
-      await runToHalt(rig, vm);
-      const [address = 0] = vm.vmsaAddresses;
-      const old = await rig.host.memory.read(address, pageSize);
-      const { guestAddress } = await rig.host.reverseMap.read(address);
-      await takeBack(rig.host, address);
-      await rig.host.memory.write(address, old);
-      await give(rig.host, address, { asid: vm.asid, guestAddress });
-      return enterOnce(rig.host, vm, 'a guest that was set back');
-    },
-  },
-  {
-    id: 'foreign-vmsa',
-    flow: 'memory',
-    modes,
-    title: 'The host enters the guest with a register state of its own',
-    refusedBy: 'CPU',
-    at: 'VMEXIT_INVALID',
-    async run(_world, rig) {
-      const vm = await rig.load();
-      await runToHalt(rig, vm);
-      const own = allocateHostMemory(rig.host, pageSize).address;
-      return enterOnce(rig.host, vm, 'a guest with registers of the host’s making', own);
-    },
-  },
-  {
-    id: 'ciphertext-watched',
-    flow: 'memory',
-    modes,
-    title: 'The host compares the ciphertext of a page over time',
-    refusedBy: 'nobody',
-    at: 'when the guest writes, and when it writes the same as before',
-    limit: {
-      why: 'the same plain text at the same address is the same ciphertext under one key, and the host may read it',
-      caughtBy:
-        'a verifier who demands CIPHERTEXT_HIDING_DRAM in the policy (`policy.ciphertext-hiding`, Turin and later); constant-time code does not suffice, secrets in memory must be masked anew at each write',
-    },
-    async run(_world, rig) {
-      const { vm, view } = await withPages(rig);
-      const watch = () => rig.host.memory.read(placeOf(vm, ownPage), pageSize);
-      const first = await watch();
-      await view.writePrivate(ownPage, fill(0x44));
-      const second = await watch();
-      await view.writePrivate(ownPage, fill(0x41));
-      const third = await watch();
-      const learned = !equalBytes(first, second) && equalBytes(first, third);
-      return {
-        refusedBy: learned ? 'nobody' : 'harmless',
-        at: learned ? 'when the guest writes, and when it writes the same as before' : 'nothing to compare',
-        evidence: `the host sees ${[first, second, third].map((each) => `${toHex(each.subarray(0, 4))}…`).join(', then ')}`,
-      };
-    },
-  },
-  {
-    id: 'accesses-watched',
-    flow: 'memory',
-    modes,
-    title: 'The host unmaps pages of the guest’s, to learn which of them it uses and when',
-    refusedBy: 'nobody',
-    at: 'the guest’s accesses, page by page and in order',
-    limit: {
-      why: 'the nested page table is the host’s, and a fault names the page that it is about',
-      caughtBy: 'nobody: code that handles secrets must use memory in the same way whatever they are',
-    },
-    async run(_world, rig) {
-      const booted = await withPages(rig);
-      const hidden = new Set([ownPage, otherPage]);
-      const seen: number[] = [];
-      rig.interference.entry = (control) => ({
-        ...control,
-        nestedPages: control.nestedPages.flatMap((row) => withoutPages(row, hidden)),
-      });
-      rig.interference.exit = (exit) => {
-        if (exit.reason !== 'npf') return exit;
-        seen.push(exit.guestAddress);
-        hidden.delete(exit.guestAddress - (exit.guestAddress % pageSize));
-        // Its honest part would take the fault for one of the guest's.
-        return { reason: 'npf', guestAddress: exit.guestAddress, violation: nothingWrong };
-      };
-      await nextEntry(booted);
-      await booted.view.readPrivate(otherPage, 16);
-      await booted.view.readPrivate(ownPage, 16);
-      const learned = seen[0] === otherPage && seen[1] === ownPage;
-      return {
-        refusedBy: learned ? 'nobody' : 'harmless',
-        at: learned ? 'the guest’s accesses, page by page and in order' : 'no order',
-        evidence: `faults at ${seen.map((each) => `0x${each.toString(16)}`).join(', ')}; the guest noticed nothing`,
-      };
-    },
-  },
 ];
-
-const nothingWrong = { write: false, encrypted: true, sizeMismatch: false, vmpl: false };
-
-type Row = { readonly guestAddress: number; readonly systemAddress: number; readonly length: number };
-
-function withoutPages(row: Row, hidden: ReadonlySet<number>): Row[] {
-  const cuts = [...hidden]
-    .filter((at) => at >= row.guestAddress && at < row.guestAddress + row.length)
-    .toSorted((a, b) => a - b);
-  const rows: Row[] = [];
-  let from = row.guestAddress;
-  const end = row.guestAddress + row.length;
-  for (const to of [...cuts, end]) {
-    const systemAddress = row.systemAddress + (from - row.guestAddress);
-    if (to > from) rows.push({ guestAddress: from, systemAddress, length: to - from });
-    from = to + pageSize;
-  }
-  return rows;
-}
-
-/** LAUNCH_FINISH, and a boot vCPU that is out of the guest. */
-async function runToHalt(rig: SnpRig, vm: Guest & { resume(): Promise<void>; pause(): Promise<void> }) {
-  rig.machine.insertGuest((view) => view.halt(), vm.asid);
-  await vm.resume();
-  await vm.pause();
-  const { refusedBy, evidence } = await enterOnce(rig.host, vm, 'a guest that runs');
-  if (refusedBy !== 'nobody') throw new TypeError(evidence);
-}
