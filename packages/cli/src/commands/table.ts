@@ -260,26 +260,26 @@ export const commandTable: CommandTable = {
     commands: {
       report: {
         summary: 'ask for an attestation report',
-        load: async () => (await import('./guest/report.js')).report,
+        load: async () => (await import('./guest/attestation/report.js')).report,
       },
       key: {
         summary: 'have a key derived for this guest',
-        load: async () => (await import('./guest/key.js')).key,
+        load: async () => (await import('./guest/attestation/key.js')).key,
       },
       seal: {
         summary: 'seal a file or a volume to this guest',
-        load: async () => (await import('./guest/seal.js')).seal,
+        load: async () => (await import('./guest/attestation/seal.js')).seal,
       },
       unseal: {
         summary: 'open what was sealed to this guest',
-        load: async () => (await import('./guest/unseal.js')).unseal,
+        load: async () => (await import('./guest/attestation/unseal.js')).unseal,
       },
       device: {
         summary: 'attestation devices for development',
         commands: {
           serve: {
             summary: 'serve the device of a software guest',
-            load: async () => (await import('./guest/device-serve.js')).deviceServe,
+            load: async () => (await import('./guest/attestation/device-serve.js')).deviceServe,
           },
         },
       },
@@ -289,17 +289,17 @@ export const commandTable: CommandTable = {
       },
       secrets: {
         summary: 'list the injected secrets, or take one',
-        load: async () => (await import('./guest/secrets.js')).secrets,
+        load: async () => (await import('./guest/secrets/secrets.js')).secrets,
         commands: {
           get: {
             summary: 'attest to a key broker and fetch a secret',
-            load: async () => (await import('./guest/get-secret.js')).getSecret,
+            load: async () => (await import('./guest/secrets/get-secret.js')).getSecret,
           },
         },
       },
       unlock: {
         summary: 'unlock a LUKS volume with the injected key',
-        load: async () => (await import('./guest/unlock.js')).unlock,
+        load: async () => (await import('./guest/secrets/unlock.js')).unlock,
       },
     },
   },

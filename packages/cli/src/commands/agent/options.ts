@@ -1,6 +1,6 @@
 import { linuxSecretsFolder } from '@vouchsafe/guest';
 import { flag, grouped, path, text, withDefault } from '../../frame/options.js';
-import { keyBrokerOptions } from '../guest/broker-options.js';
+import { keyBrokerOptions } from '../guest/secrets/broker-options.js';
 
 const { initData, device, keyKind, ...trust } = keyBrokerOptions;
 

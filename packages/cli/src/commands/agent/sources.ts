@@ -22,7 +22,7 @@ import {
 import { initDataDigest, parseInitData, type TeeKeyKind } from '@vouchsafe/protocol';
 import { InvalidArgumentError, requireAccepted, UnavailableError } from '@vouchsafe/sev';
 import type { Context } from '../../frame/command.js';
-import { textFile } from '../guest/broker-options.js';
+import { textFile } from '../guest/secrets/broker-options.js';
 
 export interface AgentInputs {
   readonly broker: string | undefined;

@@ -6,7 +6,8 @@ import { fileError } from '../../frame/files.js';
 import { choice, flag, path, required, text, wideNumber, withDefault } from '../../frame/options.js';
 import type { Screen } from '../../frame/screen.js';
 import { readBootFiles, readFirmware } from '../launch-inputs.js';
-import { type BootDisk, examineBoot } from './examine.js';
+import { examineBoot } from './examine.js';
+import type { BootDisk } from './machine.js';
 import type { BootPiece } from './pieces.js';
 
 export const boot = command({

@@ -1,4 +1,4 @@
-import type { BootDisk } from './examine.js';
+import type { BootDisk } from './machine.js';
 import { type BootPiece, openPiece, piece } from './pieces.js';
 
 export interface DiskSurroundings {

@@ -4,8 +4,8 @@ import { InvalidArgumentError, Secret, wellKnownSecretGuids } from '@vouchsafe/s
 import type { Context } from '../../frame/command.js';
 import { readInput } from '../../frame/files.js';
 import { grouped, text } from '../../frame/options.js';
-import { type KeyBrokerInputs, keyBrokerOptions, withKeyBroker } from '../guest/broker-options.js';
-import { secretsFolder } from '../guest/folder.js';
+import { type KeyBrokerInputs, keyBrokerOptions, withKeyBroker } from '../guest/secrets/broker-options.js';
+import { secretsFolder } from '../guest/secrets/secrets-folder.js';
 
 /** How the option of a key is written. */
 export const keySourceHelp =

@@ -14,8 +14,8 @@ import { appraisalResult, withRefusals } from '../../frame/appraisal.js';
 import { type Context, command, type Result } from '../../frame/command.js';
 import { readInput, readSecret } from '../../frame/files.js';
 import { argument, flag, grouped, parsed, path, repeated, text } from '../../frame/options.js';
-import { type KeyBrokerInputs, keyBrokerOptions, withKeyBroker } from '../guest/broker-options.js';
-import { secretsFolder } from '../guest/folder.js';
+import { type KeyBrokerInputs, keyBrokerOptions, withKeyBroker } from '../guest/secrets/broker-options.js';
+import { secretsFolder } from '../guest/secrets/secrets-folder.js';
 import { imageNameHelp, openImages } from './image-name.js';
 
 export const decrypt = command({

@@ -15,7 +15,7 @@ import { command, type Result } from '../../frame/command.js';
 import { describeOutput, writeOutputs } from '../../frame/files.js';
 import type { Io } from '../../frame/io.js';
 import { argument, hexOrBase64, path } from '../../frame/options.js';
-import { attestationDevice } from '../guest/device.js';
+import { attestationDevice } from '../guest/attestation/device.js';
 import { readEvidence } from '../report/evidence-file.js';
 import { readInitData } from './input.js';
 

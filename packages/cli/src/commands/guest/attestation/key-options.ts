@@ -1,6 +1,6 @@
 import type { DerivedKeyField, DerivedKeyRequest } from '@vouchsafe/guest';
 import { InvalidArgumentError } from '@vouchsafe/sev';
-import { choice, grouped, number, parsed, wideNumber, withDefault, word } from '../../frame/options.js';
+import { choice, grouped, number, parsed, wideNumber, withDefault, word } from '../../../frame/options.js';
 
 const fieldNames: Readonly<Record<string, DerivedKeyField>> = {
   policy: 'policy',

@@ -2,11 +2,11 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { AttestationDevice, KeyBrokerClient } from '@vouchsafe/guest';
 import { type TeeKeyKind, teeKeyKinds } from '@vouchsafe/protocol';
 import { InvalidArgumentError } from '@vouchsafe/sev';
-import { readInput } from '../../frame/files.js';
-import type { Io } from '../../frame/io.js';
-import { choice, hex, path, repeated, text } from '../../frame/options.js';
-import type { Progress } from '../../frame/progress.js';
-import { attestationDevice } from './device.js';
+import { readInput } from '../../../frame/files.js';
+import type { Io } from '../../../frame/io.js';
+import { choice, hex, path, repeated, text } from '../../../frame/options.js';
+import type { Progress } from '../../../frame/progress.js';
+import { attestationDevice } from '../attestation/device.js';
 
 /** How a guest knows its key broker, and what it shows it. */
 export const keyBrokerOptions = {

@@ -8,10 +8,10 @@ import {
   seal as sealContent,
 } from '@vouchsafe/guest';
 import { InvalidArgumentError, systemRandom } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { describeOutput, fileError, readInput, writeOutputs } from '../../frame/files.js';
-import type { Io } from '../../frame/io.js';
-import { flag, optionalArgument, path, required } from '../../frame/options.js';
+import { command, type Result } from '../../../frame/command.js';
+import { describeOutput, fileError, readInput, writeOutputs } from '../../../frame/files.js';
+import type { Io } from '../../../frame/io.js';
+import { flag, optionalArgument, path, required } from '../../../frame/options.js';
 import { keyDevice } from './device.js';
 import { keyOptions, readKeyRequest } from './key-options.js';
 

@@ -12,7 +12,7 @@ import {
   tcbLayout,
   UnavailableError,
 } from '@vouchsafe/sev';
-import { authorityFolder, openChip } from '../platform/processor.js';
+import { authorityFolder, openChip } from '../../platform/processor.js';
 
 /** A SEV-SNP guest of the software machine that does nothing but lend out its attestation device. */
 export interface ServedGuest {

@@ -1,8 +1,8 @@
 import { InvalidArgumentError, parseSnpReport, toHex } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { choice, path, required } from '../../frame/options.js';
-import { processorOptions } from '../platform/processor.js';
-import { untilStopped } from '../stay.js';
+import { command, type Result } from '../../../frame/command.js';
+import { choice, path, required } from '../../../frame/options.js';
+import { processorOptions } from '../../platform/processor.js';
+import { untilStopped } from '../../stay.js';
 import { launchServedGuest } from './served-guest.js';
 import { readServedGuest, servedGuestOptions } from './served-guest-options.js';
 

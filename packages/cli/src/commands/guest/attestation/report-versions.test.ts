@@ -23,9 +23,9 @@ import {
   vcpuSignatureOf,
 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { testAuthorityKeys } from '../../../../kds/src/testing/authority-keys.js';
-import { temporaryFolder } from '../../../../kds/src/testing/temporary.js';
-import { run, runJson } from '../../testing/run.js';
+import { testAuthorityKeys } from '../../../../../kds/src/testing/authority-keys.js';
+import { temporaryFolder } from '../../../../../kds/src/testing/temporary.js';
+import { run, runJson } from '../../../testing/run.js';
 
 /** A guest on a software machine that emulates a line and a report version; its device is served on a socket. */
 async function served(generation: 'milan' | 'genoa' | 'turin', reportVersion: 2 | 3 | 5) {

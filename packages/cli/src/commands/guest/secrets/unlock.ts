@@ -1,8 +1,8 @@
 import { folderSecretStore, unlockVolume } from '@vouchsafe/guest';
 import { wellKnownSecretGuids } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { argument, flag, text, withDefault } from '../../frame/options.js';
-import { secretsFolder } from './folder.js';
+import { command, type Result } from '../../../frame/command.js';
+import { argument, flag, text, withDefault } from '../../../frame/options.js';
+import { secretsFolder } from './secrets-folder.js';
 
 export const unlock = command({
   description:

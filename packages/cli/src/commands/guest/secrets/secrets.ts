@@ -1,9 +1,9 @@
 import { folderSecretStore, takeSecret } from '@vouchsafe/guest';
 import { InvalidArgumentError, openSecret, wellKnownSecretGuids } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { describeOutput, writeOutputs } from '../../frame/files.js';
-import { path, text } from '../../frame/options.js';
-import { secretsFolder } from './folder.js';
+import { command, type Result } from '../../../frame/command.js';
+import { describeOutput, writeOutputs } from '../../../frame/files.js';
+import { path, text } from '../../../frame/options.js';
+import { secretsFolder } from './secrets-folder.js';
 
 const knownAs = new Map<string, string>(
   Object.entries(wellKnownSecretGuids).map(([name, guid]) => [guid, name]),

@@ -1,8 +1,8 @@
 import { parseResourceAddress, resourcePathText, teeKeyKinds } from '@vouchsafe/protocol';
 import { openSecret } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { describeOutput, writeOutputs } from '../../frame/files.js';
-import { argument, choice, flag, path, required, text } from '../../frame/options.js';
+import { command, type Result } from '../../../frame/command.js';
+import { describeOutput, writeOutputs } from '../../../frame/files.js';
+import { argument, choice, flag, path, required, text } from '../../../frame/options.js';
 import { keyBrokerOptions, withKeyBroker } from './broker-options.js';
 
 const { keyKind: _, ...brokerOptions } = keyBrokerOptions;

@@ -1,8 +1,8 @@
 import { completeKeyRequest, describeKeyRequest } from '@vouchsafe/guest';
 import { openSecret } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { describeOutput, writeOutputs } from '../../frame/files.js';
-import { flag, path, required } from '../../frame/options.js';
+import { command, type Result } from '../../../frame/command.js';
+import { describeOutput, writeOutputs } from '../../../frame/files.js';
+import { flag, path, required } from '../../../frame/options.js';
 import { keyDevice } from './device.js';
 import { keyOptions, readKeyRequest } from './key-options.js';
 

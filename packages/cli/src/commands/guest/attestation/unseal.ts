@@ -1,8 +1,8 @@
 import { unlockSealedVolume, unseal as unsealContent } from '@vouchsafe/guest';
 import { InvalidArgumentError, openSecret } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { describeOutput, readInput, writeOutputs } from '../../frame/files.js';
-import { argument, flag, path, text } from '../../frame/options.js';
+import { command, type Result } from '../../../frame/command.js';
+import { describeOutput, readInput, writeOutputs } from '../../../frame/files.js';
+import { argument, flag, path, text } from '../../../frame/options.js';
 import { keyDevice } from './device.js';
 
 export const unseal = command({

@@ -1,8 +1,8 @@
 import { InvalidArgumentError, parseCertificateTable, systemRandom, toHex } from '@vouchsafe/sev';
-import { command, type Result } from '../../frame/command.js';
-import { describeOutput, type OutputFile, readEncoded, writeOutputs } from '../../frame/files.js';
-import type { Io } from '../../frame/io.js';
-import { hexOrBase64, number, path, required } from '../../frame/options.js';
+import { command, type Result } from '../../../frame/command.js';
+import { describeOutput, type OutputFile, readEncoded, writeOutputs } from '../../../frame/files.js';
+import type { Io } from '../../../frame/io.js';
+import { hexOrBase64, number, path, required } from '../../../frame/options.js';
 import { attestationDevice } from './device.js';
 
 export const report = command({

@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { type AttestationDevice, serveAttestationSocket } from '@vouchsafe/guest';
 import { generateP384, toHex, UnavailableError } from '@vouchsafe/sev';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startFakeBroker } from '../../../../guest/src/testing/fake-key-broker.js';
-import { makeReport } from '../../../../sev/src/testing/reports.js';
-import { run, runJson } from '../../testing/run.js';
+import { startFakeBroker } from '../../../../../guest/src/testing/fake-key-broker.js';
+import { makeReport } from '../../../../../sev/src/testing/reports.js';
+import { run, runJson } from '../../../testing/run.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-guest-get-'));
 const at = (name: string) => join(folder, name);

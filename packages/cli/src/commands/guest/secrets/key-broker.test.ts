@@ -5,9 +5,14 @@ import { type AttestationDevice, serveAttestationSocket } from '@vouchsafe/guest
 import { initDataDigest, teeKeyKinds } from '@vouchsafe/protocol';
 import { buildCertificateTable, certificateTableGuids, UnavailableError } from '@vouchsafe/sev';
 import { expect, it, onTestFinished } from 'vitest';
-import { makeBroker, publish, storeSecret, type TestBroker } from '../../../../broker/src/testing/broker.js';
-import { makeReport } from '../../../../sev/src/testing/reports.js';
-import { run, runJson } from '../../testing/run.js';
+import {
+  makeBroker,
+  publish,
+  storeSecret,
+  type TestBroker,
+} from '../../../../../broker/src/testing/broker.js';
+import { makeReport } from '../../../../../sev/src/testing/reports.js';
+import { run, runJson } from '../../../testing/run.js';
 
 const initData = 'version = "0.1.0"\nalgorithm = "sha512"\n[data]\n';
 

@@ -8,7 +8,7 @@ import {
   socketAttestationDevice,
 } from '@vouchsafe/guest';
 import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
-import { parsed, withDefault } from '../../frame/options.js';
+import { parsed, withDefault } from '../../../frame/options.js';
 
 /** Opens the device when it is needed. @throws UnavailableError when this machine has none */
 type OpenDevice = () => AttestationDevice;

@@ -1,10 +1,10 @@
 import type { SnpLaunchConfiguration } from '@vouchsafe/host';
 import { InvalidArgumentError } from '@vouchsafe/sev';
-import type { Io } from '../../frame/io.js';
-import { hex, path, text, wideNumber, withDefault } from '../../frame/options.js';
-import { readIdAuthentication, readIdBlock } from '../id-block/files.js';
-import { readBootFiles, readFirmware } from '../launch-inputs.js';
-import { readVcpuSignature, type VcpuInputs, vcpuOptions } from '../vcpu.js';
+import type { Io } from '../../../frame/io.js';
+import { hex, path, text, wideNumber, withDefault } from '../../../frame/options.js';
+import { readIdAuthentication, readIdBlock } from '../../id-block/files.js';
+import { readBootFiles, readFirmware } from '../../launch-inputs.js';
+import { readVcpuSignature, type VcpuInputs, vcpuOptions } from '../../vcpu.js';
 
 /** What a served guest is launched from: names as in the commands that launch and that compute digests. */
 export const servedGuestOptions = {
