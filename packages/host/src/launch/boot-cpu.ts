@@ -3,7 +3,7 @@ import { bootDevicePort } from '@vouchsafe/protocol';
 import type { BootDevice } from './boot-device.js';
 import type { GuestMemory } from './guest-memory.js';
 import type { VirtualCpuOptions } from './virtual-cpu.js';
-import { serveVmgexit } from './vmgexit.js';
+import { fault, serveVmgexit } from './vmgexit.js';
 
 export interface BootCpuOptions {
   readonly machine: HostMachine;
@@ -40,11 +40,11 @@ export function bootCpuEntry(options: BootCpuOptions): VirtualCpuOptions['enter'
         case 'shutdown':
           return { ended: 'shutdown', detail: 'triple fault' };
         case 'npf':
-          return { ended: 'fault', detail: `no memory at guest address 0x${exit.guestAddress.toString(16)}` };
+          return fault(`no memory at guest address 0x${exit.guestAddress.toString(16)}`);
         case 'msr-protocol':
-          return { ended: 'fault', detail: 'the guest wants a protocol that only SEV-SNP guests need' };
+          return fault('the guest wants a protocol that only SEV-SNP guests need');
         case 'invalid':
-          return { ended: 'fault', detail: exit.detail };
+          return fault(exit.detail);
       }
     };
   };

@@ -10,6 +10,8 @@ export type Served =
   | 'halted'
   | { readonly ended: 'shutdown' | 'fault'; readonly detail: string };
 
+export const fault = (detail: string): Served => ({ ended: 'fault', detail });
+
 type Request = ReturnType<typeof ghcb.parse>;
 
 /** A GHCB as the guest left it, copied once, and the way to answer. */
@@ -35,7 +37,7 @@ export async function serveVmgexit(
   ghcbGuestAddress: number,
 ): Promise<Served> {
   const at = memory.systemAddress(ghcbGuestAddress, ghcb.size);
-  if (at === undefined) return { ended: 'fault', detail: 'the GHCB lies outside the memory of the guest' };
+  if (at === undefined) return fault('the GHCB lies outside the memory of the guest');
   const request = ghcb.parse(await machine.memory.read(at, ghcb.size));
   const answer = async (exitInfo1: bigint, exitInfo2 = 0n): Promise<Served> => {
     await machine.memory.write(at, ghcb.build({ ...request, exitInfo1, exitInfo2 }));
