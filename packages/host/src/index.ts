@@ -22,19 +22,19 @@ export {
 export type { Platform, PlatformInformation } from './platform/platform.js';
 export type { SnpPlatform, SnpPlatformInformation, SnpReportSettings } from './platform/snp-platform.js';
 export { softwarePlatform } from './platform/software.js';
-export { type ConnectQmpOptions, connectQmp, type ExecuteOptions, type QmpClient } from './qmp/client.js';
-export { QmpError } from './qmp/errors.js';
-export { type LaunchFiles, readLaunchFiles } from './qmp/launch-files.js';
-export type { QmpErrorClass, QmpEvent, QmpVersion } from './qmp/messages.js';
+export { type LaunchFiles, readLaunchFiles } from './qemu/launch-files.js';
 export {
   type ConnectedMachine,
   connectConfidentialMachine,
   type QemuLauncher,
   type QemuLauncherOptions,
   qemuLauncher,
-} from './qmp/qemu-launcher.js';
-export { querySevCapabilities, type SevCapabilities } from './qmp/qemu-machine.js';
-export type { QemuProcess, StartQemu } from './qmp/qemu-process.js';
+} from './qemu/qemu-launcher.js';
+export { querySevCapabilities, type SevCapabilities } from './qemu/qemu-machine.js';
+export type { QemuProcess, StartQemu } from './qemu/qemu-process.js';
+export { type ConnectQmpOptions, connectQmp, type ExecuteOptions, type QmpClient } from './qmp/client.js';
+export { QmpError } from './qmp/errors.js';
+export type { QmpErrorClass, QmpEvent, QmpVersion } from './qmp/messages.js';
 export {
   type ServedVirtualMachine,
   type ServeVirtualMachineOptions,

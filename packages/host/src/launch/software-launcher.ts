@@ -9,7 +9,7 @@ import {
 } from '@vouchsafe/sev';
 import { allocateHostMemory } from '../platform/host-memory.js';
 import { initialiseWhenNeeded, withMailbox } from '../platform/mailbox.js';
-import { launchSnp } from '../snp/launch.js';
+import { launchSnp } from '../snp/launch/launch.js';
 import type { SoftwareSnpMachine } from '../snp/software-machine.js';
 import { undoList } from '../undo-list.js';
 import { activate, deactivate } from './address-space-ids.js';

@@ -2,11 +2,11 @@ import { join } from 'node:path';
 import { InvalidArgumentError, MalformedError, UnavailableError } from '@vouchsafe/sev';
 import { describe, expect, test } from 'vitest';
 import { temporaryFolder } from '../../../kds/src/testing/temporary.js';
+import { qemuMachine } from '../qemu/qemu-machine.js';
 import { greeting, negotiating, scriptedQmp } from '../testing/scripted-qmp.js';
 import { connectQmp } from './client.js';
 import { QmpError } from './errors.js';
 import type { QmpEvent } from './messages.js';
-import { qemuMachine } from './qemu-machine.js';
 
 const answer = (value: object) => `${JSON.stringify(value)}\r\n`;
 

@@ -4,8 +4,8 @@ import { softwareLauncher } from '../launch/software-launcher.js';
 import { allocateHostMemory } from '../platform/host-memory.js';
 import { withMailbox } from '../platform/mailbox.js';
 import { assignedPages, reportOver, runGuest, snpConfiguration, snpMachine } from '../testing/snp-fixture.js';
-import { cpuidDifferences, cpuidPageOf } from './cpuid-values.js';
 import { flush, initialiseSnpWhenNeeded, readSnpPlatformStatus } from './initialise.js';
+import { cpuidDifferences, cpuidPageOf } from './launch/cpuid-values.js';
 import { takeBackPage, updatePage } from './pages.js';
 
 const stateOf = async (host: Parameters<typeof readSnpPlatformStatus>[0]) =>

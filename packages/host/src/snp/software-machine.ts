@@ -3,8 +3,8 @@ import { bootDevice } from '../launch/boot-device.js';
 import type { GuestMemory } from '../launch/guest-memory.js';
 import type { SnpInformation, SnpLaunchConfiguration, SnpMachine } from '../launch/launcher.js';
 import { machineEvents, runControl } from '../launch/run-control.js';
+import { guestRequestRelay } from './exits/guest-requests.js';
 import type { GuestPageOwner } from './guest-pages.js';
-import { guestRequestRelay } from './guest-requests.js';
 import { snpVcpus } from './vcpus.js';
 
 /** A SEV-SNP guest of the software machine, with what its host knows of it besides. */

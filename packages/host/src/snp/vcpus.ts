@@ -2,8 +2,8 @@ import type { HostMachine } from '@vouchsafe/firmware/mailbox';
 import type { GuestMemory } from '../launch/guest-memory.js';
 import { type VirtualCpu, virtualCpu } from '../launch/virtual-cpu.js';
 import type { Served } from '../launch/vmgexit.js';
-import { type SnpExitOptions, snpExits } from './exits.js';
-import type { ApCreation } from './ghcb-calls.js';
+import { type SnpExitOptions, snpExits } from './exits/exits.js';
+import type { ApCreation } from './exits/ghcb-calls.js';
 
 /** The vCPUs of one guest. The boot vCPU runs from the start, the others when the guest makes them. */
 export interface SnpVcpus extends VirtualCpu {

@@ -3,9 +3,9 @@ import { fromBase64, parseIdAuthentication } from '@vouchsafe/sev';
 import { deferred } from '../deferred.js';
 import type { SnpLaunchConfiguration } from '../launch/launcher.js';
 import { FirmwareCommandError } from '../platform/firmware-error.js';
+import { readLaunchFiles } from '../qemu/launch-files.js';
+import type { QemuProcess, StartQemu } from '../qemu/qemu-process.js';
 import { qemuStatusText } from '../qmp/firmware-texts.js';
-import { readLaunchFiles } from '../qmp/launch-files.js';
-import type { QemuProcess, StartQemu } from '../qmp/qemu-process.js';
 import { serveVirtualMachine } from '../qmp/serve-vm.js';
 
 /**

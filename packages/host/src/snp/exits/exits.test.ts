@@ -15,10 +15,10 @@ import {
   snpGuestRequestResult,
 } from '@vouchsafe/sev';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { deferred } from '../deferred.js';
-import type { MachineEvent, SnpLaunchConfiguration } from '../launch/launcher.js';
-import { softwareLauncher } from '../launch/software-launcher.js';
-import { snpConfiguration, snpMachine } from '../testing/snp-fixture.js';
+import { deferred } from '../../deferred.js';
+import type { MachineEvent, SnpLaunchConfiguration } from '../../launch/launcher.js';
+import { softwareLauncher } from '../../launch/software-launcher.js';
+import { snpConfiguration, snpMachine } from '../../testing/snp-fixture.js';
 import { pageStateErrors } from './page-state-changes.js';
 
 /** Guests that ask for what they should not, of a host that must neither fall over nor do it. */

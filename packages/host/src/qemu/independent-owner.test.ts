@@ -6,9 +6,9 @@ import { promisify } from 'node:util';
 import { buildGuestFirmware } from '@vouchsafe/guest';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { temporaryFolder } from '../../../kds/src/testing/temporary.js';
+import { serveVirtualMachine } from '../qmp/serve-vm.js';
 import { launchMachine } from '../testing/launch-fixture.js';
 import { readLaunchFiles } from './launch-files.js';
-import { serveVirtualMachine } from './serve-vm.js';
 
 /**
  * Tools written for QEMU work against a served software machine: the owner here is a script that imports nothing of

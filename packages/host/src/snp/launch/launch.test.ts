@@ -12,10 +12,10 @@ import {
   verdict,
 } from '@vouchsafe/sev';
 import { describe, expect, test } from 'vitest';
-import type { SnpLaunchConfiguration } from '../launch/launcher.js';
-import { softwareLauncher } from '../launch/software-launcher.js';
-import { softwarePlatform } from '../platform/software.js';
-import { alteredFirmware } from '../testing/launch-fixture.js';
+import type { SnpLaunchConfiguration } from '../../launch/launcher.js';
+import { softwareLauncher } from '../../launch/software-launcher.js';
+import { softwarePlatform } from '../../platform/software.js';
+import { alteredFirmware } from '../../testing/launch-fixture.js';
 import {
   assignedPages,
   guestResult,
@@ -24,7 +24,7 @@ import {
   type SnpGeneration,
   snpConfiguration,
   snpMachine,
-} from '../testing/snp-fixture.js';
+} from '../../testing/snp-fixture.js';
 
 const text = (value: string) => new TextEncoder().encode(value);
 const directBoot = { kernel: text('kernel'.repeat(1000)), initrd: text('initrd'), commandLine: 'a, b' };

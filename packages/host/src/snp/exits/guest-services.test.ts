@@ -20,12 +20,18 @@ import {
   systemRandom,
 } from '@vouchsafe/sev';
 import { describe, expect, test } from 'vitest';
-import { deferred } from '../deferred.js';
-import type { SnpLauncher } from '../launch/launcher.js';
-import { softwareLauncher } from '../launch/software-launcher.js';
-import { withMailbox } from '../platform/mailbox.js';
-import { guestResult, reportOver, runGuest, snpConfiguration, snpMachine } from '../testing/snp-fixture.js';
-import type { SoftwareSnpMachine } from './software-machine.js';
+import { deferred } from '../../deferred.js';
+import type { SnpLauncher } from '../../launch/launcher.js';
+import { softwareLauncher } from '../../launch/software-launcher.js';
+import { withMailbox } from '../../platform/mailbox.js';
+import {
+  guestResult,
+  reportOver,
+  runGuest,
+  snpConfiguration,
+  snpMachine,
+} from '../../testing/snp-fixture.js';
+import type { SoftwareSnpMachine } from '../software-machine.js';
 
 const reportData = systemRandom(64);
 

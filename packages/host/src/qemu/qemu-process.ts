@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process';
 import { UnavailableError } from '@vouchsafe/sev';
 import { deferred } from '../deferred.js';
-import { connectQmp, type QmpClient } from './client.js';
-import { meaningOf } from './refusals.js';
+import { connectQmp, type QmpClient } from '../qmp/client.js';
+import { meaningOf } from '../qmp/refusals.js';
 
 /** A QEMU that was started: all that the launcher needs of the process. */
 export interface QemuProcess {

@@ -11,11 +11,11 @@ import {
   ghcbRefusedFrame,
   pageStateOperations,
 } from '@vouchsafe/sev';
-import type { GuestMemory } from '../launch/guest-memory.js';
-import { fault, type Served } from '../launch/vmgexit.js';
-import type { GuestPageOwner } from './guest-pages.js';
+import type { GuestMemory } from '../../launch/guest-memory.js';
+import { fault, type Served } from '../../launch/vmgexit.js';
+import type { GuestPageOwner } from '../guest-pages.js';
+import { smallPage } from '../pages.js';
 import { changePageState } from './page-state-changes.js';
-import { smallPage } from './pages.js';
 
 /** What a guest asks of its host in the GHCB MSR, which is all that it has before it shares a GHCB; of one vCPU. */
 export interface MsrProtocol {

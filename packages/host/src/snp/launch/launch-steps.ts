@@ -13,16 +13,16 @@ import {
   snpPlatformStatus,
   vmsaGpa,
 } from '@vouchsafe/sev';
-import { takeFirstAsid } from '../launch/address-space-ids.js';
-import type { GuestMemory } from '../launch/guest-memory.js';
-import type { SnpInformation, SnpLaunchConfiguration } from '../launch/launcher.js';
-import { hasAuthorKey } from '../launch/snp-owner-parts.js';
-import { FirmwareCommandError } from '../platform/firmware-error.js';
-import { withMailbox } from '../platform/mailbox.js';
+import { takeFirstAsid } from '../../launch/address-space-ids.js';
+import type { GuestMemory } from '../../launch/guest-memory.js';
+import type { SnpInformation, SnpLaunchConfiguration } from '../../launch/launcher.js';
+import { hasAuthorKey } from '../../launch/snp-owner-parts.js';
+import { FirmwareCommandError } from '../../platform/firmware-error.js';
+import { withMailbox } from '../../platform/mailbox.js';
+import type { GuestPageOwner } from '../guest-pages.js';
+import { flush, readSnpPlatformStatus, withResultPage } from '../initialise.js';
+import { allocateFirmwarePage, freeFirmwarePage, smallPage } from '../pages.js';
 import { cpuidDifferences, cpuidPageOf } from './cpuid-values.js';
-import type { GuestPageOwner } from './guest-pages.js';
-import { flush, readSnpPlatformStatus, withResultPage } from './initialise.js';
-import { allocateFirmwarePage, freeFirmwarePage, smallPage } from './pages.js';
 
 /**
  * The commands that launch a SEV-SNP guest (AMD 56860, chapter 6, “Launching a guest”), in their order, over the mailbox of

@@ -8,9 +8,9 @@ import type {
   SnpMachine,
   VirtualMachine,
 } from '../launch/launcher.js';
-import type { QmpClient } from './client.js';
-import type { QmpEvent } from './messages.js';
-import { launchedWithoutSev, launchedWithSnp, meaningOf, withMeaning } from './refusals.js';
+import type { QmpClient } from '../qmp/client.js';
+import type { QmpEvent } from '../qmp/messages.js';
+import { launchedWithoutSev, launchedWithSnp, meaningOf, withMeaning } from '../qmp/refusals.js';
 
 const statusAnswer = z.object({ status: z.string() });
 const sevType = z.object({ 'sev-type': z.enum(['sev', 'sev-snp']).optional() });

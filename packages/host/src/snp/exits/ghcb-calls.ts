@@ -6,9 +6,9 @@ import {
   isGhcbRegisterValid,
   snpGuestRequestExitInfo2,
 } from '@vouchsafe/sev';
-import type { BootDevice } from '../launch/boot-device.js';
-import { type GhcbCall, refuseCall, type Served, serveCommonExit } from '../launch/vmgexit.js';
-import type { GuestPageOwner } from './guest-pages.js';
+import type { BootDevice } from '../../launch/boot-device.js';
+import { type GhcbCall, refuseCall, type Served, serveCommonExit } from '../../launch/vmgexit.js';
+import type { GuestPageOwner } from '../guest-pages.js';
 import type { GuestRequestRelay } from './guest-requests.js';
 import { changePageStates } from './page-state-changes.js';
 

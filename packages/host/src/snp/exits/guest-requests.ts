@@ -6,11 +6,11 @@ import {
   snpGuestRequestErrors,
   statusCodes,
 } from '@vouchsafe/sev';
-import type { GuestMemory } from '../launch/guest-memory.js';
-import { FirmwareCommandError } from '../platform/firmware-error.js';
-import { withMailbox } from '../platform/mailbox.js';
-import { withResultPage } from './initialise.js';
-import { smallPage } from './pages.js';
+import type { GuestMemory } from '../../launch/guest-memory.js';
+import { FirmwareCommandError } from '../../platform/firmware-error.js';
+import { withMailbox } from '../../platform/mailbox.js';
+import { withResultPage } from '../initialise.js';
+import { smallPage } from '../pages.js';
 
 /** What a guest asks for with SNP guest request: where its message is, and where the answer goes. Guest addresses. */
 export interface GuestRequest {

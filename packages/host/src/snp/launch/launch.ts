@@ -1,11 +1,13 @@
 import type { HostMachine } from '@vouchsafe/firmware/mailbox';
 import { inLaunchOrder, runOfSection, snpFirmware, vmmProfiles } from '@vouchsafe/sev';
-import { requireSnpLaunchable } from '../launch/configuration.js';
-import type { SnpLaunchConfiguration } from '../launch/launcher.js';
-import { allocateHostMemory } from '../platform/host-memory.js';
-import { undoList } from '../undo-list.js';
-import { type GuestPageOwner, guestPageOwner } from './guest-pages.js';
-import { initialiseSnpWhenNeeded } from './initialise.js';
+import { requireSnpLaunchable } from '../../launch/configuration.js';
+import type { SnpLaunchConfiguration } from '../../launch/launcher.js';
+import { allocateHostMemory } from '../../platform/host-memory.js';
+import { undoList } from '../../undo-list.js';
+import { type GuestPageOwner, guestPageOwner } from '../guest-pages.js';
+import { initialiseSnpWhenNeeded } from '../initialise.js';
+import { smallPage } from '../pages.js';
+import { type SoftwareSnpMachine, softwareSnpMachine } from '../software-machine.js';
 import { allocateGuestMemory, kernelHashesPage, resetVmsas } from './launch-inputs.js';
 import {
   activate,
@@ -17,8 +19,6 @@ import {
   launchUpdateCpuid,
   launchUpdateVmsa,
 } from './launch-steps.js';
-import { smallPage } from './pages.js';
-import { type SoftwareSnpMachine, softwareSnpMachine } from './software-machine.js';
 
 /**
  * Loads a guest, step by step as a hypervisor drives it: what is launched, and in which order, is what QEMU and KVM do. It

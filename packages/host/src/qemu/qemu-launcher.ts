@@ -12,7 +12,7 @@ import type {
   SnpLauncher,
   SnpMachine,
 } from '../launch/launcher.js';
-import { connectQmp } from './client.js';
+import { connectQmp } from '../qmp/client.js';
 import { probeArguments, type QemuFiles, qemuArguments, qemuSnpArguments } from './qemu-arguments.js';
 import {
   type QemuMachineOptions,

@@ -5,7 +5,7 @@ import {
   parsePageStateChange,
   UnavailableError,
 } from '@vouchsafe/sev';
-import type { GuestPageOwner } from './guest-pages.js';
+import type { GuestPageOwner } from '../guest-pages.js';
 
 /** What a page state change comes to: the list as the guest gets it back, and SW_EXITINFO2. */
 export interface PageStateAnswer {

@@ -10,8 +10,8 @@ import {
 } from '@vouchsafe/sev';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { snpImage, type TestSection, usualSections } from '../../../sev/src/testing/snp-image.js';
-import { guestResult, reportOver, snpConfiguration, snpMachine } from '../testing/snp-fixture.js';
+import { snpImage, type TestSection, usualSections } from '../../../../sev/src/testing/snp-image.js';
+import { guestResult, reportOver, snpConfiguration, snpMachine } from '../../testing/snp-fixture.js';
 
 /** Of Debian's package ovmf: an image for SEV-SNP without room for the hashes of a kernel. */
 const debianImage = '/usr/share/ovmf/OVMF.fd';

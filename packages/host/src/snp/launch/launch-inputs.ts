@@ -8,9 +8,9 @@ import {
   type SnpFirmware,
   UnavailableError,
 } from '@vouchsafe/sev';
-import { createGuestMemory, type GuestMemory } from '../launch/guest-memory.js';
-import type { SnpLaunchConfiguration } from '../launch/launcher.js';
-import { largePage, smallPage } from './pages.js';
+import { createGuestMemory, type GuestMemory } from '../../launch/guest-memory.js';
+import type { SnpLaunchConfiguration } from '../../launch/launcher.js';
+import { largePage, smallPage } from '../pages.js';
 
 /** What a launch prepares before anything is asked of the processor. */
 

@@ -1,9 +1,9 @@
 import type { VmExit } from '@vouchsafe/firmware/mailbox';
 import { ghcb, ghcbValidBitmap } from '@vouchsafe/sev';
-import { fault, type Served } from '../launch/vmgexit.js';
+import { fault, type Served } from '../../launch/vmgexit.js';
+import { smallPage } from '../pages.js';
 import { type GhcbCallOptions, type SnpCall, serveSnpExit } from './ghcb-calls.js';
 import { type MsrProtocolOptions, msrProtocol } from './msr-protocol.js';
-import { smallPage } from './pages.js';
 
 /** The exits of one vCPU of a SEV-SNP guest. */
 export interface SnpExits {
