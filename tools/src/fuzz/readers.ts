@@ -1,24 +1,24 @@
 import * as protocol from '@vouchsafe/protocol';
 import * as sev from '@vouchsafe/sev';
 import { type AnyBits, type AnyStructure, bitsOf, messagesOf, structuresOf } from '../exports.js';
-import { agentReaders } from './agent-readers.js';
-import { certificateSeeds, chainFileSeeds } from './certificate-seeds.js';
-import { guestMessageReaders } from './guest-message-readers.js';
-import { imageReaders } from './image-readers.js';
-import { initDataReaders } from './init-data-readers.js';
-import { keyProviderReaders } from './key-provider-readers.js';
-import { messageSeeds } from './message-seeds.js';
 import { SeededRandom } from './mutate.js';
+import { agentReaders } from './readers/agent.js';
+import { guestMessageReaders } from './readers/guest-messages.js';
+import { imageReaders } from './readers/images.js';
+import { initDataReaders } from './readers/init-data.js';
+import { keyProviderReaders } from './readers/key-provider.js';
 import type { Parser } from './run.js';
+import { certificateSeeds, chainFileSeeds } from './seeds/certificates.js';
+import { messageSeeds } from './seeds/messages.js';
 import {
   certificateTableSeeds,
   idAuthenticationSeeds,
   idBlockSeed,
   snpContainerSeeds,
   snpReportSeeds,
-} from './snp-seeds.js';
-import { acceptedBytes } from './structure-seeds.js';
-import { x509Seeds } from './x509-seeds.js';
+} from './seeds/snp.js';
+import { acceptedBytes } from './seeds/structures.js';
+import { x509Seeds } from './seeds/x509.js';
 
 /** Every structure that is declared with the codec, read from bytes. Seeds come from the declaration. */
 export function structureReaders(): Parser[] {

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { structuresOf } from '../exports.js';
 import { mutatedInputs, timeoutMs } from './amount.js';
 import { mutate, SeededRandom } from './mutate.js';
-import { acceptedBytes } from './structure-seeds.js';
+import { acceptedBytes } from './seeds/structures.js';
 
 const { snpCommands, statusName } = sev;
 const memorySize = 2 ** 22;

@@ -1,6 +1,6 @@
 import * as protocol from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
-import type { Parser } from './run.js';
+import type { Parser } from '../run.js';
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const base64 = (text: string) => toBase64(utf8(text));

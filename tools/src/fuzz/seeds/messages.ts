@@ -1,9 +1,9 @@
 import * as protocol from '@vouchsafe/protocol';
 import { toBase64 } from '@vouchsafe/sev';
-import { agentExamples } from './agent-readers.js';
-import { imageExamples } from './image-readers.js';
-import { keyProviderExamples } from './key-provider-readers.js';
-import { SeededRandom } from './mutate.js';
+import { SeededRandom } from '../mutate.js';
+import { agentExamples } from '../readers/agent.js';
+import { imageExamples } from '../readers/images.js';
+import { keyProviderExamples } from '../readers/key-provider.js';
 
 const random = new SeededRandom(3);
 const base64 = (length: number) => toBase64(random.bytes(length));

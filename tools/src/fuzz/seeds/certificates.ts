@@ -1,5 +1,5 @@
 import * as sev from '@vouchsafe/sev';
-import { SeededRandom } from './mutate.js';
+import { SeededRandom } from '../mutate.js';
 
 /** Certificates in form only: numbers that no key has, because a parser asks nothing of them. */
 export function certificateSeeds() {

@@ -1,5 +1,5 @@
 import * as sev from '@vouchsafe/sev';
-import { SeededRandom } from './mutate.js';
+import { SeededRandom } from '../mutate.js';
 
 /** Reports in form only, one a version: their signatures are nobody's. */
 export function snpReportSeeds(): Uint8Array[] {

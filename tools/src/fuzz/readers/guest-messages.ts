@@ -1,6 +1,6 @@
 import * as sev from '@vouchsafe/sev';
-import { SeededRandom } from './mutate.js';
-import type { Parser } from './run.js';
+import { SeededRandom } from '../mutate.js';
+import type { Parser } from '../run.js';
 
 const entry = (eaxIn: number): sev.CpuidEntry => ({
   eaxIn,

@@ -1,5 +1,5 @@
 import { MalformedError } from '@vouchsafe/sev';
-import type { AnyStructure } from '../exports.js';
+import type { AnyStructure } from '../../exports.js';
 
 /**
  * Bytes that a structure accepts, from its declaration alone: zero where that is accepted, defaults where there are any,

@@ -1,5 +1,5 @@
 import * as sev from '@vouchsafe/sev';
-import { SeededRandom } from './mutate.js';
+import { SeededRandom } from '../mutate.js';
 
 const noon = Date.UTC(2026, 2, 1, 12);
 

@@ -1,5 +1,5 @@
 import * as protocol from '@vouchsafe/protocol';
-import type { Parser } from './run.js';
+import type { Parser } from '../run.js';
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

@@ -1,7 +1,7 @@
 import { gzipSync } from 'node:zlib';
 import * as protocol from '@vouchsafe/protocol';
 import { concat } from '@vouchsafe/sev';
-import type { Parser } from './run.js';
+import type { Parser } from '../run.js';
 
 /** Packed without compression, so that a changed byte seldom spoils the packing before it is met. */
 const packed = gzipSync('version = "0.1.0"', { level: 0 });

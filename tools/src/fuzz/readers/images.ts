@@ -1,6 +1,6 @@
 import * as protocol from '@vouchsafe/protocol';
 import { Secret, toBase64 } from '@vouchsafe/sev';
-import type { Parser } from './run.js';
+import type { Parser } from '../run.js';
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const digest = `sha256:${'0f'.repeat(32)}`;
