@@ -1,4 +1,3 @@
-import { requirePolicyName } from '../policy/policy-store.js';
 import type { BrokerOwners } from '../pre-launch/broker-owner.js';
 import { type LaunchKind, parseLaunchKind } from '../pre-launch/launch-kind.js';
 import { inTransaction } from '../state/database.js';
@@ -22,7 +21,6 @@ export async function setLaunch(
   { name, launch }: { readonly name: string; readonly launch: LaunchKind },
   who: Principal,
 ): Promise<{ readonly name: string; readonly version: number }> {
-  requirePolicyName(name);
   await owners.check(name, launch);
   const content = new TextEncoder().encode(JSON.stringify(launch));
   const author = byWhom(who);

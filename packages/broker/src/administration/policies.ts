@@ -2,7 +2,6 @@ import {
   type PolicyKind,
   type ReleasePolicyKind,
   releasePolicyKinds,
-  requirePolicyName,
   type StoredPolicy,
 } from '../policy/policy-store.js';
 import { languageOf, prepareReleasePolicy } from '../policy/prepare.js';
@@ -30,7 +29,6 @@ export async function setPolicy(
   who: Principal,
 ): Promise<PolicyDescription & { readonly id: string; readonly warnings: readonly string[] }> {
   const { name, content } = given;
-  requirePolicyName(name);
   const kind = languageOf(content);
   const prepared = await prepareReleasePolicy(kind, content);
   const warnings = 'warnings' in prepared ? (prepared.warnings as readonly string[]) : [];
@@ -70,8 +68,10 @@ export async function removeNamed(
 ): Promise<void> {
   const subject = `${act.split('.', 1)[0]} ${name}`;
   await inTransaction(state.db, async (tx) => {
-    if (!(await policies.remove(tx, name, kind))) throw new NotFoundError(subject);
-    state.record.append(tx, { kind: 'administration', subject, body: { act, by: byWhom(who), name } });
+    const version = await policies.remove(tx, name, kind);
+    if (version === undefined) throw new NotFoundError(subject);
+    const body = { act, by: byWhom(who), name, version };
+    state.record.append(tx, { kind: 'administration', subject, body });
   });
 }
 

@@ -123,11 +123,12 @@ export async function setIssuer(
   const content = new TextEncoder().encode(JSON.stringify(parsed.data));
   const author = byWhom(who);
   await inTransaction(state.db, async (tx) => {
-    await policies.set(tx, { name, kind: 'issuer', content, author, now: state.clock.now() });
+    const now = state.clock.now();
+    const { version } = await policies.set(tx, { name, kind: 'issuer', content, author, now });
     state.record.append(tx, {
       kind: 'administration',
       subject: `issuer ${name}`,
-      body: { act: 'issuer.set', by: author, name, keys: parsed.data.map(({ x }) => x) },
+      body: { act: 'issuer.set', by: author, name, version, keys: parsed.data.map(({ x }) => x) },
     });
   });
 }

@@ -1,9 +1,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { systemRandom, toBase64 } from '@vouchsafe/sev';
+import { encodePem, systemRandom, toBase64 } from '@vouchsafe/sev';
 import { exportJWK, exportSPKI, generateKeyPair } from 'jose';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { makeSilicon } from '../testing/broker.js';
 import { configurationText, parseBrokerConfiguration } from './configuration.js';
 import { addressIn, configuredBroker } from './open.js';
 
@@ -50,6 +51,23 @@ describe('a broker’s set-up', () => {
     ['vmpl = 0', 'skip-revocation = false', 'demands.skip-revocation'],
     ['[roots]', 'nonsense', 'TOML'],
     ['[roots]', '[debug]', 'debug'],
+    ['[record]', '[record]\ndebug = 1', 'record'],
+    ['[roots]', '[roots]\ndebug = 1', 'roots'],
+    ['[key-service]', '[key-service]\ndebug = 1', 'key-service'],
+    ['[roots]', '[tls]\ncertificate = "c"\n[roots]', 'tls.key'],
+    ['[roots]', '[tls]\ncertificate = "c"\nkey = "k"\ndebug = 1\n[roots]', 'tls'],
+    ['[roots]', '[sessions]\nlifetime-seconds = 9\n[roots]', 'sessions.lifetime-seconds'],
+    ['[roots]', '[sessions]\ndebug = 1\n[roots]', 'sessions'],
+    ['[roots]', '[limits]\nrequests-per-minute = 0\n[roots]', 'limits.requests-per-minute'],
+    ['[roots]', '[limits]\ndebug = 1\n[roots]', 'limits'],
+    [
+      '[roots]',
+      '[[trustee-administrators]]\nname = "a"\nkeys = "k"\n[roots]',
+      'trustee-administrators.0.roles',
+    ],
+    ['file = "master.key"', 'environment = "A B"', 'master-key.environment'],
+    ['file = "master.key"', 'file = "x"\ndebug = 1', 'master-key'],
+    ['file = "master.key"', 'vault = { address = "a", key = "k" }', 'master-key.vault.token-environment'],
   ])('is strict: %j becomes %j', (written, instead, where) => {
     const text = configurationText(first);
     expect(text).toContain(written);
@@ -94,6 +112,37 @@ without-role = ["reader"]
     await expect(configuredBroker(folder, surroundings)).rejects.toMatchObject({ argument: 'BROKER_KEY' });
     const { close } = await configuredBroker(folder, { ...surroundings, environment: { BROKER_KEY: key } });
     close();
+  });
+
+  it('takes tokens of other services from the environment, and says which variable is missing', async () => {
+    const vault = 'vault = { address = "https://v.example", key = "k", token-environment = "VAULT_TOKEN" }';
+    const record = 'witness = "https://w.example"\nwitness-token-environment = "WITNESS_TOKEN"';
+    for (const [written, instead, variable] of [
+      ['file = "master.key"', vault, 'VAULT_TOKEN'],
+      ['outside = "checkpoint.json"', record, 'WITNESS_TOKEN'],
+    ] as const) {
+      const text = configurationText(first).replace(written, instead);
+      const folder = folderWith({ 'broker.toml': text, 'master.key': `${key}\n` });
+      for (const environment of [{}, { [variable]: '' }])
+        await expect(configuredBroker(folder, { ...surroundings, environment })).rejects.toMatchObject({
+          argument: variable,
+        });
+      const environment = { [variable]: 'a token' };
+      (await configuredBroker(folder, { ...surroundings, environment })).close();
+    }
+  });
+
+  it('names files that hold what they should', async () => {
+    const { endorser } = await makeSilicon();
+    const administrators = '[[trustee-administrators]]\nname = "a"\nkeys = "file"\nroles = {}\n[roots]';
+    for (const [instead, file, argument] of [
+      ['[roots]\ndevelopment = "file"', encodePem('CERTIFICATE', endorser.ask.raw), 'roots.development'],
+      [administrators, 'no keys', 'trustee-administrators'],
+    ] as const) {
+      const text = configurationText(first).replace('[roots]', instead);
+      const folder = folderWith({ 'broker.toml': text, 'master.key': `${key}\n`, file });
+      await expect(configuredBroker(folder, surroundings)).rejects.toMatchObject({ argument });
+    }
   });
 
   it('says which file is missing', async () => {

@@ -115,6 +115,21 @@ describe('Trustee’s tools', () => {
       policy: encoded(rego),
     });
     expect(gpu.json.detail).toContain('default_cpu');
+    for (const [url, body, where] of [
+      ['/resource-policy', {}, 'policy'],
+      ['/resource-policy', { policy: 7 }, 'policy'],
+      ['/resource-policy', { policy: 'YQ==' }, 'base64url without padding'],
+      ['/attestation-policy', { type: 'rego', policy_id: 'default_cpu', policy: '%' }, 'base64url'],
+      ['/attestation-policy', { type: 'cedar', policy_id: 'default_cpu', policy: '' }, 'type'],
+      ['/attestation-policy', '{"type":"rego","type":"rego"}', 'each member once'],
+    ] as const) {
+      const malformed = await tools.post(url, body);
+      expect([malformed.status, malformed.json.type]).toEqual([
+        401,
+        expect.stringMatching(/ParsePolicyError$/),
+      ]);
+      expect(malformed.json.detail).toContain(where);
+    }
   });
 
   it('register reference values, which the broker signs as its own', async () => {
@@ -131,6 +146,7 @@ describe('Trustee’s tools', () => {
     expect((await tools.post('/reference-value', message({ 'a/b': 7 }))).status).toBe(200);
     expect((await tools.get('/reference-value/snp_launch_measurement')).json).toEqual([measurement]);
     expect((await tools.get('/reference-value/a/b')).json).toBe(7);
+    expect((await tools.get('/reference-value/a%2Fb')).json).toBe(7);
     const absent = await tools.get('/reference-value/none');
     expect([absent.status, absent.json.type]).toEqual([401, expect.stringContaining('RvpsError')]);
     const { json } =

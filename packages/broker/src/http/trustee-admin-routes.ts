@@ -1,5 +1,5 @@
 import { fromBase64Url, largestSealedSecret, parseResourcePath, parseStrictJson } from '@vouchsafe/protocol';
-import { InvalidArgumentError, MalformedError, Secret } from '@vouchsafe/sev';
+import { InvalidArgumentError, Secret } from '@vouchsafe/sev';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { type AdministrationContext, byWhom } from '../administration/context.js';
@@ -83,8 +83,9 @@ export function trusteeAdminRoutes(scope: FastifyInstance, context: Administrati
       const author = byWhom(principalOf(request));
       await inTransaction(state.db, async (tx) => {
         const name = 'default_cpu';
-        await policies.set(tx, { name, kind: 'attestation', content, author, now: state.clock.now() });
-        const body = { act: 'attestation-policy.set', by: author, name };
+        const now = state.clock.now();
+        const { version } = await policies.set(tx, { name, kind: 'attestation', content, author, now });
+        const body = { act: 'attestation-policy.set', by: author, name, version };
         state.record.append(tx, { kind: 'administration', subject: `attestation policy ${name}`, body });
       });
       return reply.send();
@@ -101,12 +102,11 @@ export function trusteeAdminRoutes(scope: FastifyInstance, context: Administrati
     },
   );
 
-  scope.get(
+  scope.get<{ Params: { readonly '*': string } }>(
     '/reference-value/*',
     { config: { rcar: 'reference-values', operation: 'reference.list' } },
     async (request, reply) => {
-      const name = nameIn(pathAfter(request, '/reference-value/'));
-      const value = await referenceValueOf(context, name);
+      const value = await referenceValueOf(context, request.params['*']);
       if (value === undefined) throw new NotFoundError('reference value');
       return reply.type('application/json').send(JSON.stringify(value));
     },
@@ -127,19 +127,5 @@ function decoded(text: string): Uint8Array {
     return fromBase64Url(text);
   } catch {
     throw new InvalidArgumentError('policy', 'expected base64url without padding');
-  }
-}
-
-function nameIn(path: string): string {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    throw new MalformedError({
-      structure: 'reference value',
-      field: 'name',
-      offset: 0,
-      expected: 'a name with whole escapes',
-      found: 'a broken one',
-    });
   }
 }

@@ -75,6 +75,8 @@ describe('values that come through Trustee’s endpoint', () => {
     ['a payload that is no JSON', message('{'), /not JSON/],
     ['a payload with a name twice', message('{"a":1,"a":2}'), /a member twice/],
     ['a payload that is a list', message([1]), /expected an object/],
+    ['a payload that is a number', message(1), /expected an object/],
+    ['a payload that is null', message(null), /expected an object/],
     ['a payload with a name that is empty', message({ '': 1 }), /reference values\.values/],
   ])('are refused with %s', (_, value, text) => {
     expect(() => nextTrusteeDocument(value, undefined, by)).toThrow(text);

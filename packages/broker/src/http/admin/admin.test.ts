@@ -19,9 +19,7 @@ import {
 import { policies as launchPolicies } from '../../testing/owner.js';
 import { makeTestAuthority, type TestAuthority } from '../../testing/platform.js';
 import { hex } from '../../testing/questions.js';
-import { askRaw } from '../../testing/raw-request.js';
 import { issuerKey, publicPart, someDocument } from '../../testing/reference-values.js';
-import { shared } from '../../testing/releasing.js';
 
 let silicon: Silicon;
 let authority: TestAuthority;
@@ -187,75 +185,6 @@ describe('a token', () => {
     const first = json.at(-1)!;
     expect(Date.parse(first.expiresAt) - Date.parse(first.createdAt)).toBe(30 * 24 * hour);
     expect(JSON.stringify(json)).not.toContain(world.token.slice(-20));
-  });
-});
-
-describe('what administrators send', () => {
-  const broker = shared((atEnd) => makeBroker({ silicon, atEnd }));
-
-  it.each([
-    ['{"content":"cw==","content":"cw=="}', 'each member once'],
-    ['{"content":"cw==","debug":true}', 'debug'],
-    ['{"content":7}', 'content'],
-    ['{"content":"%%%"}', 'content'],
-    ['{"content":"cw==","releases":0}', 'releases'],
-    ['{"content":"cw==","notBefore":"tomorrow"}', 'notBefore'],
-    ['{"content":"cw==","notBefore":"2026-05-01T00:00:00Z","notAfter":"2026-04-01T00:00:00Z"}', 'notAfter'],
-    ['[]', 'object'],
-    ['{', 'JSON'],
-    [`${'['.repeat(40)}${']'.repeat(40)}`, 'levels'],
-  ])('is refused at its member: %s', async (payload, where) => {
-    const world = broker();
-    const answer = await inject<{ message: string }>(world.broker, {
-      method: 'PUT',
-      url: '/v1/secrets/a/b/c',
-      headers: { authorization: `Bearer ${world.token}`, 'content-type': 'application/json' },
-      payload,
-    });
-    expect(answer.status).toBe(400);
-    expect(answer.text).toContain(where);
-    expect((await world.admin.get<unknown[]>('/v1/secrets')).json).toEqual([]);
-  });
-
-  it('names a secret by plain segments', async () => {
-    const world = broker();
-    const address = await world.broker.listen({ host: '127.0.0.1', port: 0 });
-    const headers = { authorization: `Bearer ${world.token}`, 'content-type': 'application/json' };
-    const body = JSON.stringify({ content: base64('s') });
-    for (const tag of ['..', '.hidden', 'a%2Fb', '%2e%2e', 't%C3%A4g', 'a%00', 'a%20', 'x'.repeat(129)]) {
-      const path = `/v1/secrets/a/b/${tag}`;
-      const answer = await askRaw<{ field: string }>(address, path, { method: 'PUT', headers, body });
-      expect([tag, answer.status, answer.json.field]).toEqual([tag, 400, 'params/tag']);
-    }
-    for (const path of ['/v1/secrets/a/b', '/v1/secrets/a/b/c/d', '/v1/x/../secrets/a/b/c'])
-      expect((await askRaw(address, path, { method: 'PUT', headers, body })).status, path).toBe(404);
-    const broken = await askRaw<{ field: string }>(address, '/v1/secrets/a/b/%', {
-      method: 'PUT',
-      headers,
-      body,
-    });
-    expect([broken.status, broken.json.field]).toEqual([400, 'path']);
-    expect((await world.admin.get<unknown[]>('/v1/secrets')).json).toEqual([]);
-  });
-
-  it('has a largest size and a type', async () => {
-    const world = broker();
-    const headers = { authorization: `Bearer ${world.token}` };
-    const send = (payload: string, type: string) =>
-      inject(world.broker, {
-        method: 'POST',
-        url: '/v1/tokens',
-        payload,
-        headers: { ...headers, 'content-type': type },
-      });
-    expect((await send(' '.repeat(65 * 1024), 'application/json')).status).toBe(413);
-    expect((await send('{}', 'text/plain')).status).toBe(415);
-    const unknown = await inject<{ error: string }>(world.broker, {
-      method: 'GET',
-      url: '/v1/nothing',
-      headers,
-    });
-    expect([unknown.status, unknown.json.error]).toEqual([404, 'not-found']);
   });
 });
 
