@@ -42,7 +42,6 @@ export { hasCryptsetup } from './disk/cryptsetup.js';
 export {
   type CopyLuksHeaderOptions,
   copyLuksHeader,
-  isSound,
   type LuksHeaderCopy,
 } from './disk/header-copy.js';
 export {

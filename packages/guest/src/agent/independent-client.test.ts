@@ -82,7 +82,7 @@ describe.each(['grpc', 'ttrpc'] as const)('a client that protoc made, over %s', 
     const { places, broker } = await serveAgent({
       secrets: { 'image/key/1': imageKey, 'owner/sealing/key': JSON.stringify(publicKey) },
       mountCommands: {
-        openLuks: async (volume, key, name) => void mounted.push([volume, key.length, name]),
+        unlock: async (volume, key, name) => void mounted.push([volume, key.length, name]),
         mount: async (...words) => void mounted.push(words),
       },
       puller: {

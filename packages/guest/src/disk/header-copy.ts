@@ -1,6 +1,6 @@
 import { mkdtemp, open, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Appraisal, InvalidArgumentError, UnavailableError, verdict } from '@vouchsafe/sev';
+import { type Appraisal, InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
 import { spawnCryptsetup } from './cryptsetup.js';
 import { luksFailure, requireVolumePath } from './luks.js';
 import { appraiseLuks } from './luks-checks.js';
@@ -58,9 +58,6 @@ export async function copyLuksHeader(options: CopyLuksHeaderOptions): Promise<Lu
     throw error;
   }
 }
-
-/** Whether the header may be used with a key. */
-export const isSound = ({ appraisal }: Pick<LuksHeaderCopy, 'appraisal'>) => verdict(appraisal).accepted;
 
 async function copyBeginning(volume: string, path: string): Promise<number> {
   try {

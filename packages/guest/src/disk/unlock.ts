@@ -15,13 +15,16 @@ export interface UnlockOptions {
   readonly cryptsetup?: string;
 }
 
+export interface UnlockedLuks {
+  readonly kind: 'luks2';
+  /** Where its plain text is, if it was mapped. */
+  readonly mapped?: string;
+  /** 32 bytes: what to expect of this volume from now on. */
+  readonly binding: Uint8Array;
+}
+
 export type UnlockedVolume =
-  | {
-      readonly kind: 'luks2';
-      /** Where its plain text is, if it was mapped. */ readonly mapped?: string;
-      /** 32 bytes: what to expect of this volume from now on. */
-      readonly binding: Uint8Array;
-    }
+  | UnlockedLuks
   /** Not a disk: see `stand-in.ts`. */
   | { readonly kind: 'stand-in'; readonly content: Uint8Array };
 
@@ -34,20 +37,11 @@ export function isLuksVolume(bytes: Uint8Array): boolean {
 const largestStandIn = 1024 * 1024;
 
 /**
- * Unlocks a volume with the disk key, whichever of the two kinds it is. The header of a LUKS volume is copied into memory
- * once; the key is tried on the copy, after the copy was appraised.
- * @throws RefusedError when the header would let a host in, or is another volume's (`diskChecks`)
- * @throws WrongDiskKeyError when the key is not the volume's
- * @throws MalformedError when it is neither a LUKS volume nor a stand-in
- * @throws UnavailableError when it cannot be read, or cryptsetup is missing
+ * Unlocks a volume with the disk key, whichever of the two kinds it is.
+ * @throws MalformedError when it is neither a LUKS volume nor a stand-in; else as `unlockLuks`
  */
-export async function unlockVolume({
-  volume,
-  key,
-  name,
-  binding,
-  cryptsetup,
-}: UnlockOptions): Promise<UnlockedVolume> {
+export async function unlockVolume(options: UnlockOptions): Promise<UnlockedVolume> {
+  const { volume, key } = options;
   const beginning = await read(volume, largestStandIn + 1);
   if (isStandInVolume(beginning)) {
     if (beginning.length > largestStandIn)
@@ -64,6 +58,22 @@ export async function unlockVolume({
       found,
     });
   }
+  return unlockLuks(options);
+}
+
+/**
+ * Unlocks a LUKS2 volume. Its header is copied into memory once; the key is tried on the copy, after the copy was appraised.
+ * @throws RefusedError when the header would let a host in, or is another volume's (`diskChecks`)
+ * @throws WrongDiskKeyError when the key is not the volume's
+ * @throws UnavailableError when it cannot be read or is no LUKS2 volume, or cryptsetup is missing
+ */
+export async function unlockLuks({
+  volume,
+  key,
+  name,
+  binding,
+  cryptsetup,
+}: UnlockOptions): Promise<UnlockedLuks> {
   const program = cryptsetup === undefined ? {} : { cryptsetup };
   const header = await copyLuksHeader({ volume, binding, ...program });
   try {

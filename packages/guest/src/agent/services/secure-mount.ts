@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { isAbsolute } from 'node:path';
 import { promisify } from 'node:util';
 import { InvalidArgumentError, type Secret, UnavailableError } from '@vouchsafe/sev';
-import { openLuks } from '../../disk/luks.js';
+import { unlockLuks } from '../../disk/unlock.js';
 import { UnimplementedError } from '../unimplemented.js';
 
 export interface SecureMountRequest {
@@ -14,7 +14,8 @@ export interface SecureMountRequest {
 
 /** What changes the machine. Tests pass their own. */
 export interface MountCommands {
-  openLuks(volume: string, key: Secret, name: string): Promise<void>;
+  /** Opens a LUKS2 volume as `/dev/mapper/NAME`, where its header does not let the host in. */
+  unlock(volume: string, key: Secret, name: string): Promise<unknown>;
   mount(device: string, mountPoint: string, fileSystem: string, flags: readonly string[]): Promise<void>;
 }
 
@@ -31,8 +32,10 @@ const known = new Set([
 
 /**
  * Opens an encrypted volume that exists and mounts it. What would make a new volume is not done: the host chooses the
- * device, and everything on it would be lost.
+ * device, and everything on it would be lost. The host writes the header, too: it is appraised before the key is tried. No
+ * option of Confidential Containers says which volume it has to be, so another one of the same key’s is not told apart.
  * @throws UnimplementedError for volumes and options that this agent does not do, InvalidArgumentError for wrong ones
+ * @throws RefusedError for a header that lets the host in (`diskChecks`)
  * @throws WrongDiskKeyError, UnavailableError of cryptsetup and mount; whatever the source of the key says
  */
 export async function secureMount(
@@ -68,7 +71,7 @@ export async function secureMount(
   const volume = deviceOf(options);
   const name = option('mapperName', `vouchsafe-${volume.replaceAll(/[^A-Za-z0-9]+/g, '-').slice(-40)}`);
   const secret = await keyOf(key, keys);
-  await commands.openLuks(volume, secret, name).finally(() => secret.zero());
+  await commands.unlock(volume, secret, name).finally(() => secret.zero());
   if (targetType === 'fileSystem') await commands.mount(`/dev/mapper/${name}`, mountPoint, fileSystem, flags);
 }
 
@@ -98,7 +101,7 @@ function requireMountPoint(mountPoint: string): void {
 }
 
 const systemCommands: MountCommands = {
-  openLuks: (volume, key, name) => openLuks({ volume, key, name }),
+  unlock: (volume, key, name) => unlockLuks({ volume, key, name }),
   async mount(device, mountPoint, fileSystem, flags) {
     const options = flags.length === 0 ? [] : ['-o', flags.join(',')];
     try {
