@@ -50,7 +50,7 @@ export async function buildInitrd(options: InitrdOptions): Promise<Uint8Array> {
   return buildCpio(entries);
 }
 
-export function findCryptsetup(): string {
+function findCryptsetup(): string {
   const found = ['/usr/sbin/cryptsetup', '/sbin/cryptsetup', '/usr/bin/cryptsetup'].find((path) =>
     existsSync(path),
   );

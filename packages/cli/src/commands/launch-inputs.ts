@@ -48,7 +48,7 @@ export async function readFirmware(path: string, io: Io): Promise<Uint8Array> {
   return firmware;
 }
 
-export const vmsaSize = 4096;
+const vmsaSize = 4096;
 
 export function readVmsa(path: string, io: Io): Promise<Uint8Array> {
   return readEncoded(path, 'VMSA page', io, [vmsaSize]);

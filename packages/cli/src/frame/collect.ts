@@ -1,7 +1,7 @@
 import { InvalidArgumentError } from '@vouchsafe/sev';
 
 /** Kernels and disk images of firmware are well below it; what is endless is refused before memory is. */
-export const largestInput = 512 * 1024 * 1024;
+const largestInput = 512 * 1024 * 1024;
 
 /**
  * Everything that a stream gives, in one array. The pieces are zeroed behind it, because they may be those of a key.

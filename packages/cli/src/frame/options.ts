@@ -207,12 +207,6 @@ export function argumentList(name: string, help: string): Argument<readonly stri
   return { name: `<${name}...>`, help, read: (given) => (Array.isArray(given) ? given : []) };
 }
 
-/** A positional number. */
-export function numberArgument(name: string, help: string, limits: NumberLimits): Argument<number> {
-  const inner = argument(name, help);
-  return { ...inner, read: (given) => readNumber(inner.read(given), name, limits) };
-}
-
 /** A positional number of up to 64 bits. */
 export function wideNumberArgument(name: string, help: string): Argument<bigint> {
   const inner = argument(name, help);

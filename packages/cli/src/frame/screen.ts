@@ -23,7 +23,7 @@ export interface Screen {
 }
 
 /** Colour is for a terminal whose user did not say NO_COLOR (https://no-color.org). */
-export function wantsColour(stream: OutputStream, env: Io['env']): boolean {
+function wantsColour(stream: OutputStream, env: Io['env']): boolean {
   const refused = env['NO_COLOR'] !== undefined && env['NO_COLOR'] !== '';
   return stream.isTTY === true && !refused && env['TERM'] !== 'dumb';
 }

@@ -20,7 +20,7 @@ export interface ConsoleStep {
 }
 
 /** The steps of all `console` blocks of a page, in order. */
-export function readConsolePage(page: string): ConsoleStep[] {
+function readConsolePage(page: string): ConsoleStep[] {
   const steps: { command: string; line: number; output: string[]; exit: number; needsVectors: boolean }[] =
     [];
   let inside = false;

@@ -58,7 +58,7 @@ export interface BrokerRig {
 type IssuerKey = Parameters<typeof signReferenceDocument>[1];
 
 /** What the honest machine was launched with; HOST_DATA binds it. */
-export const ownersInitData = initDataText({ 'aa.toml': 'setting = "the owner’s"\n' });
+const ownersInitData = initDataText({ 'aa.toml': 'setting = "the owner’s"\n' });
 /** A secret that every broker of this world has. */
 export const diskKey = { path: 'machines/keys/disk', content: 'correct horse battery staple' } as const;
 

@@ -28,7 +28,7 @@ export const ask = ({ snp }: BootedSnpGuest) =>
   });
 
 /** Lets a guest talk while the host does as the carrier says: who notices? */
-export async function whileCarrying(
+async function whileCarrying(
   rig: SnpRig,
   carrier: Carrier,
   otherwise: string,

@@ -202,7 +202,7 @@ export async function createSnpWorld({ generateKeys }: SnpWorldOptions = {}): Pr
 }
 
 /** The launch digest of the owner's guest with a kernel, computed from the files alone as the owner does: 48 bytes. */
-export async function measurementWith(kernel: Uint8Array): Promise<Uint8Array> {
+async function measurementWith(kernel: Uint8Array): Promise<Uint8Array> {
   const { firmware, initrd, commandLine } = images;
   const files = { firmware, kernel, initrd, append: commandLine };
   return (await calculateSnpLaunchDigest({ ...files, vcpus: 1, vcpuSignature })).digest;

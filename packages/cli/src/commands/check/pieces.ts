@@ -16,7 +16,7 @@ export interface BootPiece {
   readonly hint?: string;
 }
 
-export const bootPieceTitles = {
+const bootPieceTitles = {
   policy: 'guest policy',
   firmware: 'firmware',
   variables: 'firmware’s variables',

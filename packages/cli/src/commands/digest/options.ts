@@ -2,7 +2,7 @@ import { InvalidArgumentError, vmmTypes } from '@vouchsafe/sev';
 import { choice, number, path, required, text, withDefault } from '../../frame/options.js';
 import { vcpuOptions } from '../vcpu.js';
 
-export const digestModes = ['sev', 'seves', 'snp', 'snp:svsm', 'snp:ovmf-hash'] as const;
+const digestModes = ['sev', 'seves', 'snp', 'snp:svsm', 'snp:ovmf-hash'] as const;
 export type DigestMode = (typeof digestModes)[number];
 
 /** Names and defaults as in sev-snp-measure, so that scripts carry over. */

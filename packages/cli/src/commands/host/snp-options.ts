@@ -32,7 +32,7 @@ export interface SnpInputs {
 }
 
 /** SMT allowed, everything else that can be forbidden is. */
-export const defaultSnpPolicy = 0x30000n;
+const defaultSnpPolicy = 0x30000n;
 
 /** Options that a launch would not take would be believed to be in force. @throws InvalidArgumentError */
 export function requireFitting(

@@ -28,7 +28,7 @@ export function openKeyService({
 }
 
 /** Where AMD's answers are kept unless told otherwise. */
-export const usualCache = () => join(homedir(), '.cache', 'vouchsafe', 'kds');
+const usualCache = () => join(homedir(), '.cache', 'vouchsafe', 'kds');
 
 /**
  * Where the answers of a service are kept by a command that is about them.

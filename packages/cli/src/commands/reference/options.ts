@@ -12,7 +12,7 @@ import {
   word,
 } from '../../frame/options.js';
 
-export const referenceModes = ['sev', 'seves', 'snp'] as const;
+const referenceModes = ['sev', 'seves', 'snp'] as const;
 export type ReferenceMode = (typeof referenceModes)[number];
 
 /** What is booted, on which machines, and what the document says of it. */
