@@ -1,3 +1,4 @@
+import { createPublicKey } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { EndorsementClient, KdsClient } from '@vouchsafe/kds';
 import {
@@ -346,9 +347,8 @@ function administrationOf(
 ): AdministrationContext {
   const { random, outside } = options;
   const policies = new PolicyStore(state.keys, random);
-  const publicKey = state.keys.checkpointKey.export({ format: 'jwk' });
-  const { kty = '', crv = '', x = '' } = publicKey;
-  const ownIssuer = { name: 'this-broker', keys: [{ kty, crv, x } as JWK] };
+  const ownKey = createPublicKey(state.keys.checkpointKey).export({ format: 'jwk' }) as JWK;
+  const ownIssuer = { name: 'this-broker', keys: [ownKey] };
   const keys = createKeyRing({
     repository: databaseSigningKeys(state.db, state.keys, (tx, { publicKey: { kid } }, by) => {
       state.record.append(tx, {
