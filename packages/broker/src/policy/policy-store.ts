@@ -11,6 +11,8 @@ export type PolicyKind = ReleasePolicyKind | OtherKind;
 type OtherKind = 'launch' | 'issuer' | 'attestation';
 const otherKinds: readonly PolicyKind[] = ['launch', 'issuer', 'attestation'];
 export type ReleasePolicyKind = 'cedar' | 'trustee' | 'compiled-rego';
+/** Release policies share their names, whatever language they are in; the other kinds have names of their own. */
+export type PolicyFamily = 'policy' | OtherKind;
 export const releasePolicyKinds: readonly ReleasePolicyKind[] = ['cedar', 'trustee', 'compiled-rego'];
 
 export interface StoredPolicy {
@@ -88,15 +90,15 @@ export class PolicyStore {
     return { id, name, kind, version, author, createdAt: created_at };
   }
 
-  /** False when there is none of that name. */
-  async remove(tx: Transaction, name: string, kind: PolicyKind): Promise<boolean> {
+  /** @returns the version that was the newest; undefined when there is none of that name */
+  async remove(tx: Transaction, name: string, kind: PolicyKind): Promise<number | undefined> {
     const found = await locked(tx, this.#named(tx.query, kind, name)).executeTakeFirst();
-    if (found === undefined || found.state === 'deleted') return false;
+    if (found === undefined || found.state === 'deleted') return undefined;
     const { mac: _, ...row } = this.#require(found);
     const deleted = this.#keys.withMac('policies', { ...row, state: 'deleted' as const });
     await tx.query.updateTable('policies').set(deleted).where('id', '=', row.id).execute();
     await markRulesChanged(tx, toHex(this.#random(16)));
-    return true;
+    return row.latest_version;
   }
 
   /** The newest version by name; undefined when there is none, or it was deleted. */
@@ -155,10 +157,16 @@ export class PolicyStore {
     return query.selectFrom('policies').selectAll().where('name_digest', '=', this.#digestOf(kind, name));
   }
 
-  /** Release policies share their names, whatever language they are in; the other kinds have names of their own. */
   #digestOf(kind: PolicyKind, name: string): Uint8Array {
-    return this.#keys.digestOf(otherKinds.includes(kind) ? kind : 'policy', name);
+    return policyDigest(this.#keys, isOther(kind) ? kind : 'policy', name);
   }
+}
+
+const isOther = (kind: PolicyKind): kind is OtherKind => otherKinds.includes(kind);
+
+/** What a policy's row is found by. */
+export function policyDigest(keys: StateKeys, family: PolicyFamily, name: string): Uint8Array {
+  return keys.digestOf(family, name);
 }
 
 const contentPlace = (id: string, version: number) => ['policy_versions', id, version, 'content'];

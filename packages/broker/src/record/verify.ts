@@ -11,7 +11,7 @@ import {
 } from './checkpoint.js';
 import { Findings, type RecordCheck, recordChecks } from './checks.js';
 import type { OutsideCopy } from './outside-copy.js';
-import { RecordedState } from './recorded-state.js';
+import { RecordedState } from './recorded/state.js';
 import { verifyChain } from './verify-chain.js';
 
 export interface VerifyRecordOptions {
@@ -56,7 +56,7 @@ export async function verifyRecord(options: VerifyRecordOptions): Promise<Apprai
   report('record.heads', 'every chain to end where its replica left it', amount);
   report('record.checkpoints', 'every checkpoint signed, after the one before it', `${count} checkpoints`);
   report('record.joined', 'every chain through all places that checkpoints name', `${count} checkpoints`);
-  report('record.state', 'versions and releases as recorded', 'the same');
+  report('record.state', 'everything as the record says that it was left', 'the same');
 
   if (outside === undefined) {
     appraiser.notAsked(
@@ -115,7 +115,7 @@ async function readAll(queries: Queries, keys: StateKeys, problem: Problem) {
     ...inEntries.map(({ replica }) => replica),
     ...places.keys(),
   ]);
-  const state = new RecordedState();
+  const state = new RecordedState(keys);
   let entries = 0;
   let unopened = 0;
 

@@ -196,7 +196,12 @@ export function resourceStore(options: ResourceStoreOptions): ResourceStore {
         .execute();
       const state = resource.state === 'deleted' ? 'enabled' : resource.state;
       await changeResource(tx, resource, { latest_version: number, state });
-      administer(tx, 'secret.put', path, by, { resource: resource.id, version: number, ...limits });
+      administer(tx, 'secret.put', path, by, {
+        resource: resource.id,
+        version: number,
+        state,
+        ...limits,
+      });
       return number;
     },
 

@@ -12,9 +12,14 @@ const tables = [
   'resource_versions',
   'released',
   'resource_machines',
+  'policies',
+  'policy_versions',
+  'reference_values',
+  'signing_keys',
+  'admin_tokens',
 ] as const satisfies readonly (keyof Tables)[];
 
-type TableName = (typeof tables)[number];
+export type TableName = (typeof tables)[number];
 
 /** Everything in the database; calling it puts all of it back, as somebody with a copy can. */
 export async function copyOf(
