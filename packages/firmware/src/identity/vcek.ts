@@ -21,7 +21,7 @@ import { deriveBytes, deriveP384Key } from './keys.js';
 const lines: Partial<Record<Generation, ProductLine>> = { milan: 'Milan', genoa: 'Genoa', turin: 'Turin' };
 
 /** @throws InvalidArgumentError for a generation without SEV-SNP */
-export function productLineOf(generation: Generation): ProductLine {
+function productLineOf(generation: Generation): ProductLine {
   const line = lines[generation];
   if (line === undefined) throw new InvalidArgumentError('generation', `${generation} has no SEV-SNP`);
   return line;

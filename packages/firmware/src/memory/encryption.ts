@@ -15,7 +15,7 @@ import { InvalidArgumentError, openSecret, Secret } from '@vouchsafe/sev';
  * ciphertext put back in place decrypts to old plaintext.
  */
 
-export const granule = 16;
+const granule = 16;
 const page = 4096;
 
 /** Draws a VM's memory key (VEK), 16 bytes, and makes of it the two AES keys that XTS wants: 32 bytes. */

@@ -131,7 +131,7 @@ const hypervisors: RmpEntry = {
   permissions: noPermissions,
 };
 
-export function* pagesIn({ first, count }: PageRun): Generator<number> {
+function* pagesIn({ first, count }: PageRun): Generator<number> {
   for (let page = first; page < first + count; page++) yield page;
 }
 

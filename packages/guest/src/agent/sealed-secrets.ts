@@ -19,7 +19,7 @@ import {
 import { type AgentResources, requireResource } from './resources/resources.js';
 
 /** Where Confidential Containers keeps keys of sealed secrets that were put there when the guest started. */
-export const sealedSecretKeysFolder = '/run/confidential-containers/cdh/sealed-secret';
+const sealedSecretKeysFolder = '/run/confidential-containers/cdh/sealed-secret';
 
 const tagSize = 16;
 const ivSize = 12;

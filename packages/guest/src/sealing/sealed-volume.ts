@@ -1,6 +1,7 @@
 import { openSecret, type RandomSource, Secret } from '@vouchsafe/sev';
 import type { AttestationDevice, DerivedKeyRequest } from '../attestation/attestation-device.js';
-import { formatDemoLuks } from '../disk/luks.js';
+import { createVolume } from '../disk/create.js';
+import { roundsForRandomKeys } from '../disk/luks.js';
 import { type UnlockedVolume, type UnlockOptions, unlockVolume } from '../disk/unlock.js';
 import { seal, unseal } from './seal.js';
 
@@ -20,14 +21,14 @@ const keyLength = 32;
  * Makes a LUKS2 volume whose pass-phrase is random and sealed to a derived key. The volume's key slot never sees the
  * derived key itself, so that it can be sealed anew, for a new TCB version say, without a change to the volume.
  * @returns the sealed key, to be kept beside the volume
- * @throws as `seal` and `formatDemoLuks` do
+ * @throws as `seal` and `createVolume` do
  */
 export async function formatSealedVolume(options: SealedVolumeOptions): Promise<Uint8Array> {
   const { device, request, volume, random, cryptsetup } = options;
   const key = Secret.take(random(keyLength));
   try {
     const sealed = await seal({ device, request, content: openSecret(key), random });
-    await formatDemoLuks({ volume, key, ...(cryptsetup === undefined ? {} : { cryptsetup }) });
+    await createVolume({ volume, key, rounds: roundsForRandomKeys, cryptsetup });
     return sealed;
   } finally {
     key.zero();

@@ -34,7 +34,7 @@ export function resourcesOf(entries: Readonly<Record<string, string | Uint8Array
 }
 
 /** A device whose reports nobody verifies; it keeps what it was asked. */
-export async function reportingDevice(): Promise<ReportSource & { readonly asked: (number | undefined)[] }> {
+async function reportingDevice(): Promise<ReportSource & { readonly asked: (number | undefined)[] }> {
   const key = await generateP384();
   const asked: (number | undefined)[] = [];
   return {

@@ -43,9 +43,6 @@ export const snpPageMoveBuffer = structure(
   },
 );
 
-/** Kinds of page that are swapped. */
-export const snpSwapPageTypes = { DATA: 0, METADATA: 1, VMSA: 2 } as const;
-
 const swapRanges = {
   large: flag(0, 'PAGE_SIZE', 'the page has 2 MiB, not 4 KiB'),
   type: bitRange(1, 2, 'PAGE_TYPE', '0 data, 1 metadata, 2 VMSA'),

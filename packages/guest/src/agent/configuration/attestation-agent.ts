@@ -9,7 +9,7 @@ const text = z.string({ error: 'expected text' });
  * The settings file of Confidential Containers' attestation agent (`aa.toml` in init-data). Members that it does not have
  * are passed over, as theirs does.
  */
-export const attestationAgentSettings = message(
+const attestationAgentSettings = message(
   'attestation agent settings',
   z.object(
     {

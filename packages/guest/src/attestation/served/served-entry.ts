@@ -5,7 +5,7 @@ import type { AttestationDevice, AttestationEvidence } from '../attestation-devi
 import { makeFifos, openWritableFifo, readableFifo, type WritableFifo } from './fifo.js';
 
 /** Where an entry of a served folder says why its last report was not made; linux has no such file. */
-export const errorFile = 'error';
+const errorFile = 'error';
 
 const inblobSize = 64;
 const generationLimit = 1n << 32n;
