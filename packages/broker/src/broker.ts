@@ -11,10 +11,10 @@ import {
 } from '@vouchsafe/sev';
 import type { FastifyInstance } from 'fastify';
 import type { JWK } from 'jose';
+import { databaseAdminTokens } from './administration/admin-token-repository.js';
 import type { AdministrationContext } from './administration/context.js';
 import { denyAllPolicy, setPolicy } from './administration/policies.js';
 import { setIssuer } from './administration/references.js';
-import { databaseAdminTokens } from './administration/repository.js';
 import { roles } from './administration/roles.js';
 import { issueToken } from './administration/tokens.js';
 import { type TrusteeIdentityProvider, trusteeAuthenticator } from './administration/trustee-tokens.js';

@@ -6,8 +6,8 @@ import type { OutsideCopy } from '../record/outside-copy.js';
 import type { ReferenceIssuer } from '../reference-values/signed-document.js';
 import type { BrokerState } from '../state/open.js';
 import type { KeyRing } from '../token/signing-keys.js';
+import type { AdminTokenQuery } from './admin-token-repository.js';
 import type { AdminTokenRepository, Principal } from './admin-tokens.js';
-import type { AdminTokenQuery } from './repository.js';
 
 /** What administering works on. */
 export interface AdministrationContext {

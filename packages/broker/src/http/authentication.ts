@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify';
+import type { AdminTokenQuery } from '../administration/admin-token-repository.js';
 import { type AdminTokenRepository, authenticate, type Principal } from '../administration/admin-tokens.js';
 import { ForbiddenError, UnauthenticatedError } from '../administration/refused.js';
-import type { AdminTokenQuery } from '../administration/repository.js';
 import { mayDo, type Operation } from '../administration/roles.js';
 import { bearerOf } from './bearer.js';
 

@@ -119,7 +119,7 @@ interface ErrorAnswer {
 }
 
 /** The broker refuses whoever asks: the token is not good there, or its roles do not suffice. */
-export class AdministratorRefusedError extends VouchsafeError {
+class AdministratorRefusedError extends VouchsafeError {
   readonly code = 'administrator-refused';
 }
 
