@@ -1,14 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { changedInitrd, prepareBootFiles } from '../boot-files.js';
+import { changedInitrd } from '../boot-files.js';
 import type { HostResult, HostSettings } from '../brokered/roles/host.js';
 import type { CountedKeyServiceSettings } from '../brokered/roles/key-service.js';
 import { launchDemo } from '../launch-demo.js';
 import type { NarrationEvent } from '../narration.js';
+import { onStage, startProcessor } from '../on-stage.js';
 import type { KeyServiceReady } from '../roles/key-service.js';
-import type { ProcessorReady, ProcessorSettings } from '../roles/processor.js';
-import { openStage } from '../stage.js';
 import type { Play, Story } from '../tell-story.js';
 import type { GuestEnd, GuestSettings } from './roles/guest.js';
 import type { OwnerReady, OwnerSettings } from './roles/owner.js';
@@ -72,26 +68,18 @@ function bootOf(mode: Boot['mode'], changed: boolean, { events }: Story): Boot {
 /** What stands behind the colon of an owner's refusal: the check. */
 const checkIn = (what: string) => /: ([a-z.-]+)/.exec(what)?.[1] ?? what;
 
-async function brokeredBoot({ authority, tell, progress, signal }: Play, changed: boolean): Promise<Story> {
-  const folder = await mkdtemp(join(tmpdir(), 'vouchsafe-demo-'));
-  const inFolder = (name: string) => join(folder, name);
-  const events: NarrationEvent[] = [];
-  const stage = openStage((event) => {
-    events.push(event);
-    tell(event);
-  }, signal);
+async function brokeredBoot(play: Play, changed: boolean): Promise<Story> {
+  const { authority, progress } = play;
   const scriptOf = (path: string) => new URL(path, import.meta.url);
-  try {
-    const files = await prepareBootFiles(folder);
-    const [hostSocket, guestSocket] = [inFolder('host.sock'), inFolder('guest.sock')];
-    const [volume, memory] = [inFolder('disk.img'), 32 * 1024 * 1024];
+  return onStage(play, async (scene) => {
+    const { stage, inFolder, files, events } = scene;
+    const volume = inFolder('disk.img');
     progress('starting the secure processor');
-    const machine = { folder: inFolder('chip'), hostSocket, guestSocket, memory };
-    const chip = await stage.start<ProcessorReady>('processor', machine satisfies ProcessorSettings);
+    const { chip, hostSocket, guestSocket } = await startProcessor(scene, 32);
     progress('starting the key service and the broker');
     const keyService = await stage.start<KeyServiceReady>(
       'key service',
-      { folder: authority, chip: chip.ready } satisfies CountedKeyServiceSettings,
+      { folder: authority, chip } satisfies CountedKeyServiceSettings,
       scriptOf('../brokered/roles/key-service.js'),
     );
     const { address, ark } = keyService.ready;
@@ -111,7 +99,7 @@ async function brokeredBoot({ authority, tell, progress, signal }: Play, changed
       {
         machineSocket: hostSocket,
         keyService: address,
-        files: changed ? await changedInitrd(files, folder) : files,
+        files: changed ? await changedInitrd(files, inFolder()) : files,
         commandLine: owner.ready.commandLine,
         starts: 1,
       } satisfies HostSettings,
@@ -122,8 +110,5 @@ async function brokeredBoot({ authority, tell, progress, signal }: Play, changed
       HostResult,
     ];
     return { accepted: refused === undefined, events, console, bootFiles: files.source };
-  } finally {
-    await stage.close();
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }

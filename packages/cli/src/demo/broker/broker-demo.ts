@@ -1,12 +1,6 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { ExplanationAnswer } from '../../commands/broker/explain.js';
-import { prepareBootFiles } from '../boot-files.js';
-import type { NarrationEvent } from '../narration.js';
+import { onStage, startProcessor } from '../on-stage.js';
 import type { KeyServiceReady, KeyServiceSettings } from '../roles/key-service.js';
-import type { ProcessorReady, ProcessorSettings } from '../roles/processor.js';
-import { openStage } from '../stage.js';
 import type { Play, Story } from '../tell-story.js';
 import type { GuestEnding, GuestSettings } from './roles/guest.js';
 import type { HostSettings, NetworkReady } from './roles/host.js';
@@ -27,28 +21,16 @@ type OwnerAct =
 const scriptOf = (role: 'owner' | 'host' | 'guest') => new URL(`./roles/${role}.js`, import.meta.url);
 
 /** The host launches a release that the owner has not published yet; the broker says why it denies it; the owner does. */
-export async function brokerDemo({ authority, tell, progress, signal }: Play): Promise<BrokerStory> {
-  const folder = await mkdtemp(join(tmpdir(), 'vouchsafe-demo-'));
-  const inFolder = (name: string) => join(folder, name);
-  const events: NarrationEvent[] = [];
-  const stage = openStage((event) => {
-    events.push(event);
-    tell(event);
-  }, signal);
-  try {
-    const files = await prepareBootFiles(folder);
+export async function brokerDemo(play: Play): Promise<BrokerStory> {
+  const { authority, progress } = play;
+  return onStage(play, async (scene) => {
+    const { stage, inFolder, files, events } = scene;
     progress('starting the secure processor');
-    const sockets = { hostSocket: inFolder('host.sock'), guestSocket: inFolder('guest.sock') };
-    const chip = inFolder('chip');
-    const processor = await stage.start<ProcessorReady>('processor', {
-      folder: chip,
-      ...sockets,
-      memory: 32 * 1024 * 1024,
-    } satisfies ProcessorSettings);
+    const { chip, hostSocket, guestSocket } = await startProcessor(scene, 32);
     progress('making a development root: two RSA keys of 4096 bits');
     const keyService = await stage.start<KeyServiceReady>('key service', {
       folder: authority,
-      chip: processor.ready,
+      chip,
       endorses: 'VCEK',
     } satisfies KeyServiceSettings);
     const { address: service, ark } = keyService.ready;
@@ -77,12 +59,11 @@ export async function brokerDemo({ authority, tell, progress, signal }: Play): P
     );
 
     const launch = async (again: boolean) => {
-      const inside = { socket: sockets.guestSocket, broker: network.ready.address } satisfies GuestSettings;
+      const inside = { socket: guestSocket, broker: network.ready.address } satisfies GuestSettings;
       const guest = await stage.start('guest', inside, scriptOf('guest'));
-      const { hostSocket: machineSocket } = sockets;
       const outside = {
         act: 'launch',
-        machineSocket,
+        machineSocket: hostSocket,
         keyService: service,
         files,
         release: releases.launched,
@@ -103,8 +84,5 @@ export async function brokerDemo({ authority, tell, progress, signal }: Play): P
     const second = await launch(true);
     await ownerDoes({ act: 'verify' });
     return { ...story, accepted: second.ending.released, explanation };
-  } finally {
-    await stage.close();
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }

@@ -1,15 +1,10 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { prepareBootFiles } from '../boot-files.js';
 import type { BrokerCounts } from '../brokered/demo-broker.js';
 import { markers } from '../brokered/machine.js';
 import type { HostResult, HostSettings } from '../brokered/roles/host.js';
 import type { CountedKeyServiceSettings } from '../brokered/roles/key-service.js';
 import type { NarrationEvent } from '../narration.js';
+import { onStage, startProcessor } from '../on-stage.js';
 import type { KeyServiceReady } from '../roles/key-service.js';
-import type { ProcessorReady, ProcessorSettings } from '../roles/processor.js';
-import { openStage } from '../stage.js';
 import type { Play, Story } from '../tell-story.js';
 import { type ColdStarts, spreadOf } from './cold-starts.js';
 import type { GuestSettings, GuestStart } from './roles/guest.js';
@@ -33,31 +28,17 @@ export interface ContainersPlay extends Play {
 }
 
 export async function containersDemo(play: ContainersPlay): Promise<ContainersStory> {
-  const { authority, tell, progress, signal, starts } = play;
-  const folder = await mkdtemp(join(tmpdir(), 'vouchsafe-demo-'));
-  const inFolder = (name: string) => join(folder, name);
-  const events: NarrationEvent[] = [];
-  const stage = openStage((event) => {
-    events.push(event);
-    tell(event);
-  }, signal);
+  const { authority, progress, starts } = play;
   const scriptOf = (path: string) => new URL(path, import.meta.url);
-
-  try {
-    const files = await prepareBootFiles(folder);
-    const [hostSocket, guestSocket] = [inFolder('host.sock'), inFolder('guest.sock')];
+  return onStage(play, async (scene) => {
+    const { stage, inFolder, files, events } = scene;
     progress('starting the secure processor');
-    const chip = await stage.start<ProcessorReady>('processor', {
-      folder: inFolder('chip'),
-      hostSocket,
-      guestSocket,
-      memory: 32 * 1024 * 1024,
-    } satisfies ProcessorSettings);
+    const { chip, hostSocket, guestSocket } = await startProcessor(scene, 32);
 
     progress('making a development root: two RSA keys of 4096 bits');
     const keyService = await stage.start<KeyServiceReady>(
       'key service',
-      { folder: authority, chip: chip.ready } satisfies CountedKeyServiceSettings,
+      { folder: authority, chip } satisfies CountedKeyServiceSettings,
       scriptOf('../brokered/roles/key-service.js'),
     );
 
@@ -110,10 +91,7 @@ export async function containersDemo(play: ContainersPlay): Promise<ContainersSt
     return {
       ...{ accepted, events, console, bootFiles, encryptedBy, layers, matching, readableLayers, coldStarts },
     };
-  } finally {
-    await stage.close();
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 function summary(

@@ -1,10 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { prepareBootFiles } from '../boot-files.js';
-import type { NarrationEvent } from '../narration.js';
+import { onStage } from '../on-stage.js';
 import type { KeyServiceReady, KeyServiceSettings } from '../roles/key-service.js';
-import { openStage } from '../stage.js';
 import type { Play, Story } from '../tell-story.js';
 import { switchOn } from './machine.js';
 import { type Ending, firstGuestSvn, type Restart, restartsAfter, sameEnding } from './restarts.js';
@@ -24,17 +19,11 @@ export interface TriedRestart {
   readonly asExpected: boolean;
 }
 
-export async function snpDemo({ authority, tell, progress, signal }: Play): Promise<SnpStory> {
-  const folder = await mkdtemp(join(tmpdir(), 'vouchsafe-demo-'));
-  const events: NarrationEvent[] = [];
-  const record = (event: NarrationEvent) => {
-    events.push(event);
-    tell(event);
-  };
-  const stage = openStage(record, signal);
-  try {
-    const files = await prepareBootFiles(folder);
-    const volume = { volume: join(folder, 'disk.img'), sealedKey: join(folder, 'disk.key.sealed') };
+export async function snpDemo(play: Play): Promise<SnpStory> {
+  const { authority, progress } = play;
+  return onStage(play, async ({ stage, inFolder, files, events, tell }) => {
+    const folder = inFolder();
+    const volume = { volume: inFolder('disk.img'), sealedKey: inFolder('disk.key.sealed') };
 
     progress('starting the secure processor');
     const machine = await switchOn(stage, { folder, chip: 'chip' });
@@ -76,7 +65,7 @@ export async function snpDemo({ authority, tell, progress, signal }: Play): Prom
 
     async function endingOf({ what, otherChip, tcb, guestSvn, hostSigns }: Restart): Promise<Ending> {
       progress(`restarting: ${what}`);
-      record({ kind: 'step', at: 'host', what: `switches the machine off and on: ${what}`, outcome: 'done' });
+      tell({ kind: 'step', at: 'host', what: `switches the machine off and on: ${what}`, outcome: 'done' });
       const again = await switchOn(stage, {
         folder,
         chip: otherChip ? 'other-chip' : 'chip',
@@ -86,8 +75,5 @@ export async function snpDemo({ authority, tell, progress, signal }: Play): Prom
       const release = releaseOf(guestSvn ?? firstGuestSvn);
       return (await again.run(volume, { files, release, reportedTcb, hostSigns })).ending;
     }
-  } finally {
-    await stage.close();
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
