@@ -39,10 +39,10 @@ export const recordChecks = checkTable({
     kind: 'authenticity',
   },
   'record.state': {
-    title: 'secrets as the record tells',
+    title: 'secrets, policies, reference values and keys as the record tells',
     protects:
-      'the tables of secrets could be rolled back, so that what was used up or deleted is released again',
-    hint: 'rows were edited or restored by hand: disable the resource that is named, and ask who did that',
+      'single tables could be rolled back, so that what was used up, disabled, replaced or revoked counts again',
+    hint: 'rows were edited or restored by hand: set right what is named, and ask who did that',
     kind: 'authenticity',
   },
   'record.outside': {
