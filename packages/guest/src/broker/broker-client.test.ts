@@ -412,6 +412,21 @@ describe('a server is known', () => {
     expect(server.requests.filter((route) => route === resource)).toHaveLength(1);
   });
 
+  it('not while it does not publish its keys', async () => {
+    const jwks = 'GET /.well-known/jwks.json';
+    for (const [answer, message] of [
+      [{ status: 500, body: '' }, '/.well-known/jwks.json: status 500'],
+      [{ status: 200, body: '{"keys":[],"keys":[]}' }, 'a member twice'],
+      [{ status: 200, body: '{"keys":7}' }, 'JWK set: keys'],
+      [{ status: 200, body: '{"keys":[7,{"kty":"EC"}]}' }, 'not signed by a key that is pinned'],
+    ] as const) {
+      const server = await startFakeBroker({ intercept: instead(jwks, answer) });
+      const guest = await meet({}, { address: server.address, tokenKeys: [server.thumbprint] });
+      await expect(guest.fetchText()).rejects.toThrow(message);
+      expect(server.requests).not.toContain(resource);
+    }
+  });
+
   it('not by a token that it got for another guest, or did not sign', async () => {
     const forOther = (claims: Record<string, unknown>) => ({ ...claims, submods: {} });
     const server = await startFakeBroker({ claims: forOther });
@@ -436,7 +451,9 @@ describe('a server is known', () => {
     ['plain HTTP to a name that only begins so', { address: 'http://127.0.0.1.example.org' }],
     ['another scheme', { address: 'ftp://broker' }],
     ['no address', { address: 'broker' }],
-    ['a password', { address: 'https://user:pass@broker' }],
+    ['a user', { address: 'https://user@broker' }],
+    ['a password', { address: 'https://:pass@broker' }],
+    ['a fragment', { address: 'https://broker/#a' }],
     ['a query', { address: 'https://broker/?a=1' }],
     ['a pin without TLS', { address: 'http://127.0.0.1', trust: { authorities: 'x' } }],
     [

@@ -6,6 +6,7 @@ import {
   parseStrictJson,
   type TeeKey,
   toBase64Url,
+  utf8Text,
 } from '@vouchsafe/protocol';
 import { digest, MalformedError, UnavailableError } from '@vouchsafe/sev';
 
@@ -14,6 +15,8 @@ export interface TokenTimes {
   /** How long it is good, in milliseconds, by the broker's own clock. */
   readonly lifetime: number;
 }
+
+const structure = 'attestation token';
 
 type Members = { readonly [name: string]: JsonValue };
 
@@ -25,7 +28,7 @@ export function tokenTimes(token: string): TokenTimes {
   const { exp, iat, nbf } = partOf(token, 1);
   const start = iat ?? nbf;
   if (typeof exp !== 'number' || typeof start !== 'number' || !(exp > start))
-    return refuse('exp', 'an end after its beginning', 'something else');
+    return refuse(structure, 'exp', 'an end after its beginning');
   return { lifetime: (exp - start) * 1000 };
 }
 
@@ -43,7 +46,7 @@ export async function requirePinnedToken(
   teeKey: TeeKey,
 ): Promise<void> {
   const { alg, kid } = partOf(token, 0);
-  if (alg !== 'ES256') refuse('alg', 'ES256', 'another algorithm');
+  if (alg !== 'ES256') refuse(structure, 'alg', 'ES256', 'another algorithm');
   const [head, payload, signature] = token.split('.') as [string, string, string];
   for (const jwk of jwksOf(keys)) {
     if (jwk['kid'] !== kid) continue;
@@ -83,20 +86,20 @@ function requireBinding(claims: Members, teeKey: TeeKey): void {
 
 function jwksOf(keys: JsonValue): readonly Members[] {
   const list = isMembers(keys) ? keys['keys'] : undefined;
-  if (!Array.isArray(list)) return refuse('keys', 'a JWK set', 'something else');
+  if (!Array.isArray(list)) return refuse('JWK set', 'keys', 'a list of keys');
   return (list as readonly JsonValue[]).filter(isMembers);
 }
 
 function partOf(token: string, index: 0 | 1): Members {
   const bytes = fromBase64Url(token.split('.')[index] ?? '');
-  const value = parseStrictJson('attestation token', new TextDecoder().decode(bytes));
-  return isMembers(value) ? value : refuse('/', 'an object', 'something else');
+  const value = parseStrictJson(structure, utf8Text(structure, bytes));
+  return isMembers(value) ? value : refuse(structure, '/', 'an object');
 }
 
 function isMembers(value: JsonValue | undefined): value is Members {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-function refuse(field: string, expected: string, found: string): never {
-  throw new MalformedError({ structure: 'attestation token', field, offset: 0, expected, found });
+function refuse(what: string, field: string, expected: string, found = 'something else'): never {
+  throw new MalformedError({ structure: what, field, offset: 0, expected, found });
 }
