@@ -8,12 +8,12 @@ import { toBase64 } from '@vouchsafe/sev';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { build, runProcess } from '../../../packages/cli/src/testing/process.js';
 import { testAuthorityKeys } from '../../../packages/kds/src/testing/authority-keys.js';
+import { filesBelow, type Marker, tracesBelow, tracesIn } from '../left-behind/traces.js';
 import { type PostgresCluster, postgresPrograms, startPostgres } from '../postgres/cluster.js';
 import { makeSoftwareChip, type SoftwareChip } from '../software-chip/chip.js';
 import { askFor, attest, opened } from './guest.js';
 import { administrator, admitGuests, initialise, type Replica, startReplica } from './replica.js';
 import { type Answer, connect, type Question } from './requests.js';
-import { filesBelow, type Marker, tracesBelow, tracesIn } from './testing/traces.js';
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 const marker = (name: string, bytes: Uint8Array): Marker => ({ name, bytes });
