@@ -4,6 +4,7 @@ import { sealStandInVolume } from '@vouchsafe/guest';
 import { openDevelopmentAuthority } from '@vouchsafe/kds';
 import { Secret, systemRandom } from '@vouchsafe/sev';
 import { beforeAll, expect, it, onTestFinished } from 'vitest';
+import { secretText } from '../../../tools/src/left-behind/secrets.js';
 import { testAuthorityKeys } from '../../kds/src/testing/authority-keys.js';
 import { temporaryFolder } from '../../kds/src/testing/temporary.js';
 import { carryOut, startService } from './commands/up/processes.js';
@@ -31,8 +32,8 @@ interface Verdict {
 }
 
 const secrets = {
-  snp: 'what only the SEV-SNP machine knows',
-  'sev-es': 'what only the SEV-ES machine knows',
+  snp: secretText('what only the SEV-SNP machine knows'),
+  'sev-es': secretText('what only the SEV-ES machine knows'),
 };
 
 async function world() {

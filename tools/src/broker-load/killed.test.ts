@@ -1,9 +1,10 @@
 import { randomInt } from 'node:crypto';
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateTeeKey, teeKeyThumbprint } from '@vouchsafe/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { secretText } from '../left-behind/secrets.js';
 import { type PostgresCluster, postgresPrograms, startPostgres } from '../postgres/cluster.js';
 import { type Ask, askFor, attest, good, opened } from './guest.js';
 import { administrator, storeSecret } from './replica.js';
@@ -19,13 +20,14 @@ describe.each([
 ])('brokers on $engine that are killed under load (PostgreSQL: package postgresql)', (setting) => {
   let cluster: PostgresCluster | undefined;
   let replicas: Replicas | undefined;
+  let folder: string | undefined;
   /** Until the next kill. */
   let requests = Number.POSITIVE_INFINITY;
   let isOver = false;
 
   beforeAll(async () => {
     if (!setting.needs) return;
-    const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-killed-'));
+    folder = mkdtempSync(join(tmpdir(), 'vouchsafe-killed-'));
     if (setting.engine === 'PostgreSQL') cluster = await startPostgres();
     replicas = await startReplicas({
       folder,
@@ -40,6 +42,7 @@ describe.each([
   afterAll(async () => {
     await replicas?.close();
     cluster?.stop();
+    if (folder !== undefined) rmSync(folder, { recursive: true, force: true });
   });
 
   /** The next one is killed when all answer again and some more requests are under way. */
@@ -78,10 +81,10 @@ describe.each([
         const cookie = await attest(ask, chip, key);
         const answer = await askFor(ask, cookie, path);
         if (answer.status === 200) {
-          expect(await opened(answer, key)).toBe(`secret of ${path}`);
+          expect(await opened(answer, key)).toBe(secretText(path));
           holders.set(path, [...(holders.get(path) ?? []), await teeKeyThumbprint(key.publicKey)]);
           // What was released to it stays its own.
-          expect(await opened(await askFor(ask, cookie, path), key)).toBe(`secret of ${path}`);
+          expect(await opened(await askFor(ask, cookie, path), key)).toBe(secretText(path));
         } else {
           expect(answer.status).toBe(403);
           refused.set(path, (refused.get(path) ?? 0) + 1);
@@ -93,7 +96,7 @@ describe.each([
         const asAdministrator = administrator(folder, persistent(connection.ask));
         for (let round = 1; !isOver; round++) {
           const path = `once/${name}/number-${round}`;
-          await storeSecret(asAdministrator, path, `secret of ${path}`, 1);
+          await storeSecret(asAdministrator, path, secretText(path), 1);
           stored.push(path);
           await Promise.all([guest(path), guest(path)]);
         }

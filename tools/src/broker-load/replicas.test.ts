@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { generateTeeKey } from '@vouchsafe/protocol';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { secretText } from '../left-behind/secrets.js';
 import { type PostgresCluster, postgresPrograms, startPostgres } from '../postgres/cluster.js';
 import { askFor, attest, opened } from './guest.js';
 import { administrator, storeSecret } from './replica.js';
@@ -33,7 +34,7 @@ describe.skipIf(postgresPrograms() === undefined)('two replicas on PostgreSQL (p
       const { chip, balancer, folder } = replicas!;
       const admin = connect(balancer.address);
       const asAdministrator = administrator(folder, admin.ask);
-      await storeSecret(asAdministrator, path, 'open sesame');
+      await storeSecret(asAdministrator, path, secretText('open sesame'));
       const before = [...balancer.sent];
       let begun = 0;
       const got: string[] = [];
@@ -49,7 +50,7 @@ describe.skipIf(postgresPrograms() === undefined)('two replicas on PostgreSQL (p
       }
       await Promise.all(Array.from({ length: guests }, guest));
       expect(got).toHaveLength(sessions);
-      expect(new Set(got)).toEqual(new Set(['open sesame']));
+      expect(new Set(got)).toEqual(new Set([secretText('open sesame')]));
 
       const [one = 0, two = 0] = balancer.sent.map((count, i) => count - (before[i] ?? 0));
       expect(one + two).toBe(3 * sessions);

@@ -10,6 +10,7 @@ import {
   publish,
   storeSecret,
   type TestBroker,
+  theSecret,
 } from '../testing/broker.js';
 
 const path = 'repo/type/tag';
@@ -33,7 +34,7 @@ onEveryEngine('a broker that is killed between two statements of a session', (ne
   async function prepared(): Promise<{ made: TestBroker; copy: () => Promise<string> }> {
     const made = await makeBroker({ database: newDatabase() });
     await publish(made);
-    await storeSecret(made, path, 'the secret itself', { releases: 1 });
+    await storeSecret(made, path, theSecret, { releases: 1 });
     await made.broker.close();
     return { made, copy: () => copyOf(made.database, newDatabase) };
   }
@@ -94,7 +95,7 @@ onEveryEngine('a broker that is killed between two statements of a session', (ne
       counts.push(counted);
 
       const again = await goOn(survivor, guest, progress);
-      expect(again.released, `fault point ${n}`).toBe('the secret itself');
+      expect(again.released, `fault point ${n}`).toBe(theSecret);
       const stranger = await makeGuest(silicon.endorser);
       const attested = await stranger.attested(survivor);
       const refused = await stranger.get(survivor, path, { cookie: attested.cookie });

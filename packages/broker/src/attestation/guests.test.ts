@@ -3,7 +3,15 @@ import { parseInitData, teeKeyKinds } from '@vouchsafe/protocol';
 import { toHex } from '@vouchsafe/sev';
 import { decodeJwt } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { inject, makeBroker, makeGuest, makeSilicon, measurement, type Silicon } from '../testing/broker.js';
+import {
+  inject,
+  makeBroker,
+  makeGuest,
+  makeSilicon,
+  measurement,
+  type Silicon,
+  theSecret,
+} from '../testing/broker.js';
 import { entries, explained, path, releasing, shared } from '../testing/releasing.js';
 
 let silicon: Silicon;
@@ -22,7 +30,7 @@ describe('a guest gets its secret', () => {
     expect(answer.status).toBe(200);
     expect(answer.headers['content-type']).toContain('application/json');
     expect(Object.keys(answer.json)).toEqual(['protected', 'encrypted_key', 'iv', 'ciphertext', 'tag']);
-    expect(await guest.open(answer)).toBe('the secret itself');
+    expect(await guest.open(answer)).toBe(theSecret);
   });
 
   it('with its token instead of the cookie, on another replica', async () => {
@@ -31,7 +39,7 @@ describe('a guest gets its secret', () => {
     const guest = await makeGuest(silicon.endorser);
     const { token = '' } = await guest.attested(world.broker);
     const answer = await guest.get(other, path, { authorization: `Bearer ${token}` });
-    expect(await guest.open(answer)).toBe('the secret itself');
+    expect(await guest.open(answer)).toBe(theSecret);
   });
 
   it('with each request at another replica', async () => {
@@ -40,7 +48,7 @@ describe('a guest gets its secret', () => {
     const guest = await makeGuest(silicon.endorser);
     const session = await guest.attested(world.broker, other);
     expect(session.status).toBe(200);
-    expect(await guest.open(await guest.get(world.broker, path, session))).toBe('the secret itself');
+    expect(await guest.open(await guest.get(world.broker, path, session))).toBe(theSecret);
     const { json } = await world.admin.get<{ accepted: boolean }>('/v1/audit/verify');
     expect(json.accepted).toBe(true);
   });
@@ -191,7 +199,7 @@ describe('the record', () => {
     });
     expect(release?.body).toMatchObject({ decision: decision?.reference, version: 1 });
     const text = JSON.stringify(await entries(world)) + world.logs.join('');
-    for (const hidden of ['the secret itself', session.cookie.split('=')[1]!, session.token!, world.token])
+    for (const hidden of [theSecret, session.cookie.split('=')[1]!, session.token!, world.token])
       expect(text).not.toContain(hidden);
   });
 

@@ -1,4 +1,5 @@
 import { beforeAll, expect, it } from 'vitest';
+import { secretText } from '../../../../tools/src/left-behind/secrets.js';
 import { onEveryEngine } from '../state/testing/engines.js';
 import {
   inject,
@@ -8,6 +9,7 @@ import {
   publish,
   type Silicon,
   storeSecret,
+  theSecret,
 } from '../testing/broker.js';
 
 let silicon: Silicon;
@@ -35,7 +37,7 @@ onEveryEngine('two replicas of a broker', (newDatabase) => {
         return guest.open(await guest.get(first, 'repo/type/tag', { cookie }));
       }),
     );
-    expect(new Set(texts)).toEqual(new Set(['the secret itself']));
+    expect(new Set(texts)).toEqual(new Set([theSecret]));
     const { json } = await world.admin.get<{ accepted: boolean }>('/v1/audit/verify');
     expect(json.accepted).toBe(true);
   });
@@ -60,7 +62,7 @@ onEveryEngine('two replicas of a broker', (newDatabase) => {
 
   it('release a one-time secret once, asked at the same instant', async () => {
     const world = await pair();
-    await storeSecret(world, 'repo/type/once', 'once', { releases: 1 });
+    await storeSecret(world, 'repo/type/once', secretText('once'), { releases: 1 });
     const guests = await Promise.all(Array.from({ length: 6 }, () => makeGuest(silicon.endorser)));
     const sessions = await Promise.all(guests.map((guest) => guest.attested(world.broker)));
     const answers = await Promise.all(
@@ -104,7 +106,7 @@ onEveryEngine('two replicas of a broker', (newDatabase) => {
       points.length = 0;
       return guest.get(victim, path, { cookie });
     };
-    await storeSecret(world, 'repo/type/whole', 'whole', { releases: 1 });
+    await storeSecret(world, 'repo/type/whole', secretText('whole'), { releases: 1 });
     expect((await ask('repo/type/whole')).status).toBe(200);
     const whole = points.length;
     expect(whole).toBeGreaterThan(8);

@@ -1,7 +1,7 @@
 import { initDataDigest } from '@vouchsafe/protocol';
 import { expect, it, onTestFinished } from 'vitest';
 import { makeReport, type TestReport } from '../../../sev/src/testing/reports.js';
-import { makeBroker, minute, publish, storeSecret, type TestBroker } from '../testing/broker.js';
+import { makeBroker, minute, publish, storeSecret, type TestBroker, theSecret } from '../testing/broker.js';
 import { believe, teeKeyIn } from '../testing/trustee/relying-party.js';
 import {
   type ErrorInformation,
@@ -15,7 +15,7 @@ import {
  * Guests that are not ours: the peer knows the wire format from its description alone, and speaks over real HTTP.
  */
 
-const secret = 'the secret itself';
+const secret = theSecret;
 const errorType = (variant: string) => `https://github.com/confidential-containers/kbs/errors/${variant}`;
 const textOf = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 

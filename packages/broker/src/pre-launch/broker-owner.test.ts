@@ -7,6 +7,7 @@ import {
 } from '@vouchsafe/protocol';
 import { type PlatformRoot, toHex, wellKnownSecretGuids } from '@vouchsafe/sev';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { secretText } from '../../../../tools/src/left-behind/secrets.js';
 import type { Broker } from '../broker.js';
 import type { RecordEntry } from '../record/entry.js';
 import {
@@ -32,7 +33,7 @@ beforeAll(async () => {
   digest = await digestOf();
 });
 
-const passphrase = 'correct horse battery staple';
+const passphrase = secretText('correct horse battery staple');
 const guid = wellKnownSecretGuids.luksKey;
 const resource = 'disks/luks/web1';
 const onlyLaunches = '@id("launches")\npermit (principal is PreLaunchGuest, action, resource);\n';
@@ -129,7 +130,9 @@ describe('a host that launches what the owner expects', () => {
 
   it('finds other kinds of launch below their names', async () => {
     const world = await expecting();
-    await world.admin.put('/v1/secrets/disks/luks/web2', { content: base64('another pass-phrase') });
+    await world.admin.put('/v1/secrets/disks/luks/web2', {
+      content: base64(secretText('another pass-phrase')),
+    });
     await world.admin.put('/v1/launches/web2', kind({ secrets: [{ guid, resource: 'disks/luks/web2' }] }));
     const bundle = await openSession(world.broker, '/launches/web2');
     const { evidence, open } = await measured(bundle);

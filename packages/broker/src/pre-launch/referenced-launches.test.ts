@@ -1,6 +1,7 @@
 import { launchBundle, launchRequest, measurementEvidence } from '@vouchsafe/protocol';
 import { toHex, wellKnownSecretGuids } from '@vouchsafe/sev';
 import { beforeAll, expect, it } from 'vitest';
+import { secretText } from '../../../../tools/src/left-behind/secrets.js';
 import type { DigestReference } from '../reference-values/document.js';
 import {
   base64,
@@ -31,7 +32,7 @@ beforeAll(async () => {
 async function expecting(...launchDigests: DigestReference[]) {
   const world = await makeBroker({ silicon, platformRoots: [platform.authority.root] });
   const { admin, broker } = world;
-  await admin.put('/v1/secrets/disks/luks/web', { content: base64('a pass-phrase') });
+  await admin.put('/v1/secrets/disks/luks/web', { content: base64(secretText('a pass-phrase')) });
   await admin.put('/v1/policies/default', { policy: base64(permitAll) });
   expect((await publish(world, { launchDigests })).status).toBe(201);
   const secrets = [{ guid: wellKnownSecretGuids.luksKey, resource: 'disks/luks/web' }];

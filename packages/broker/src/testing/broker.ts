@@ -25,6 +25,8 @@ import {
 import type { InjectOptions } from 'fastify';
 import type { JWK } from 'jose';
 import { onTestFinished } from 'vitest';
+import { keep, keptFolder } from '../../../../tools/src/left-behind/keep.js';
+import { secretText } from '../../../../tools/src/left-behind/secrets.js';
 import { makeEndorser, type TestEndorser, testEndorserKeys } from '../../../sev/src/testing/endorsements.js';
 import { makeReport, type TestReport } from '../../../sev/src/testing/reports.js';
 import { type Broker, type BrokerOptions, initialiseBroker, openBroker } from '../broker.js';
@@ -95,7 +97,13 @@ export async function makeBroker(options: TestBrokerOptions = {}) {
     const broker = await openBroker({
       roots: [silicon.endorser.root],
       keyService: silicon.service,
-      log: { level: 'info', write: (line) => void logs.push(line) },
+      log: {
+        level: 'info',
+        write: (line) => {
+          logs.push(line);
+          keep('logs', line);
+        },
+      },
       ...given,
       ...common,
       ...changes,
@@ -104,6 +112,7 @@ export async function makeBroker(options: TestBrokerOptions = {}) {
     const close = async () => {
       if (closed) return;
       closed = true;
+      if (keptFolder() !== undefined) keep('metrics', (await inject(broker, { url: '/metrics' })).text);
       await broker.close();
     };
     atEnd(close);
@@ -130,6 +139,7 @@ export async function inject<T = unknown>(
   options: InjectOptions,
 ): Promise<Answered<T>> {
   const { statusCode, headers, payload } = await app.inject(options);
+  if (statusCode >= 400) keep('errors', `${payload}\n`);
   let json: unknown;
   try {
     json = JSON.parse(payload);
@@ -199,11 +209,14 @@ export async function publish(
 
 export const permitAll = '@id("everybody")\npermit (principal, action, resource);\n';
 
+/** What {@link storeSecret} stores unless told otherwise. */
+export const theSecret = secretText('the secret itself');
+
 /** A secret that every known guest gets. */
 export async function storeSecret(
   { admin }: Pick<TestBroker, 'admin'>,
   path = 'repo/type/tag',
-  secret = 'the secret itself',
+  secret = theSecret,
   more: object = {},
 ): Promise<void> {
   await admin.put('/v1/policies/default', { policy: base64(permitAll) });

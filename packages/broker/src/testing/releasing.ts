@@ -12,7 +12,7 @@ import {
   type TestBrokerOptions,
 } from './broker.js';
 
-/** The secret that {@link releasing} stores: `the secret itself`. */
+/** The secret that {@link releasing} stores: `theSecret`. */
 export const path = 'repo/type/tag';
 
 /** A broker that releases one secret to every guest with the test measurement. */

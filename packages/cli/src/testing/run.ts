@@ -1,3 +1,4 @@
+import { keep } from '../../../../tools/src/left-behind/keep.js';
 import type { Io } from '../frame/io.js';
 import type { CommandTable } from '../frame/table.js';
 
@@ -36,6 +37,7 @@ export function recordingIo(options: RunOptions = {}): {
         ...terminal,
         write: (text) => {
           stderr += text;
+          keep('logs', text);
         },
       },
       env: options.env ?? {},

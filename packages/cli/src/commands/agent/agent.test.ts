@@ -17,6 +17,7 @@ import {
   wellKnownSecretGuids,
 } from '@vouchsafe/sev';
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { secretText } from '../../../../../tools/src/left-behind/secrets.js';
 import {
   base64,
   makeBroker,
@@ -45,8 +46,8 @@ beforeEach(() => {
 async function meet(initData = (_broker: string) => someInitData()) {
   const world = await makeBroker();
   await publish(world);
-  await storeSecret(world, 'default/credential/1', 'a credential');
-  await storeSecret(world, 'other/key/1', 'of another owner');
+  await storeSecret(world, 'default/credential/1', secretText('a credential'));
+  await storeSecret(world, 'other/key/1', secretText('of another owner'));
   const { status } = await world.admin.put('/v1/secrets/default/key/1', { content: toBase64(imageKey) });
   expect(status).toBe(201);
   const forbidden = '@id("other-owner")\nforbid (principal, action, resource == Resource::"other/key/1");\n';
@@ -191,7 +192,7 @@ describe('agent serve', () => {
       const answer = await fetch(`http://${reached.rest}${path}`);
       return [answer.status, await answer.text()];
     };
-    expect(await get('/cdh/resource/default/credential/1')).toEqual([200, 'a credential']);
+    expect(await get('/cdh/resource/default/credential/1')).toEqual([200, secretText('a credential')]);
     expect(await get('/cdh/resource/other/key/1')).toEqual([403, expect.stringMatching(/number [0-9-]{19}/)]);
     expect(await get('/cdh/resource/default/none/1')).toEqual([404, expect.stringContaining('has no')]);
     expect((await get('/aa/token?token_type=kbs'))[0]).toBe(200);

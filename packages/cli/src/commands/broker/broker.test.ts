@@ -10,6 +10,7 @@ import {
   UnavailableError,
 } from '@vouchsafe/sev';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { secretText } from '../../../../../tools/src/left-behind/secrets.js';
 import { endorsedChip } from '../../../../kds/src/testing/snp-chip.js';
 import { temporaryFolder } from '../../../../kds/src/testing/temporary.js';
 import { makeReport } from '../../../../sev/src/testing/reports.js';
@@ -91,7 +92,7 @@ describe('a broker on the command line', () => {
 
     const { document, stop } = await serve();
     expect(document.roots).toEqual(['Vouchsafe Development, Milan']);
-    writeFileSync(at('key'), 'the key itself');
+    writeFileSync(at('key'), secretText('the key itself'));
     expect((await ask('secret', 'put', 'web/key/one', '--from', at('key'))).exit).toBe(0);
 
     const denied = await fetchSecret(document.address, 'first');
@@ -107,7 +108,7 @@ describe('a broker on the command line', () => {
     expect([set.exit, set.document.version]).toEqual([0, 2]);
     const released = await fetchSecret(document.address, 'second');
     expect(released.exit, released.stderr).toBe(0);
-    expect(readFileSync(at('second'), 'utf8')).toBe('the key itself');
+    expect(readFileSync(at('second'), 'utf8')).toBe(secretText('the key itself'));
 
     const tail = await ask<{ kind: string }[]>('audit', 'tail', '--limit', '2');
     expect(tail.document.map(({ kind }) => kind)).toEqual(['decision', 'release']);
@@ -119,7 +120,7 @@ describe('a broker on the command line', () => {
     const stopped = await stop();
     expect(stopped.exit).toBe(0);
     for (const text of [stopped.stdout, stopped.stderr, shown.stdout, explained.stdout]) {
-      expect(text).not.toContain('the key itself');
+      expect(text).not.toContain(secretText('the key itself'));
       expect(text).not.toContain(token);
     }
     const after = await ask('status');

@@ -5,11 +5,13 @@ import { type AttestationDevice, serveAttestationSocket } from '@vouchsafe/guest
 import { initDataDigest, teeKeyKinds } from '@vouchsafe/protocol';
 import { buildCertificateTable, certificateTableGuids, UnavailableError } from '@vouchsafe/sev';
 import { expect, it, onTestFinished } from 'vitest';
+import { secretText } from '../../../../../../tools/src/left-behind/secrets.js';
 import {
   makeBroker,
   publish,
   storeSecret,
   type TestBroker,
+  theSecret,
 } from '../../../../../broker/src/testing/broker.js';
 import { makeReport } from '../../../../../sev/src/testing/reports.js';
 import { run, runJson } from '../../../testing/run.js';
@@ -64,7 +66,7 @@ it('a guest proves itself to a broker and gets its secret, with each kind of key
     const more = ['--key', kind, '--token-key', kid, '--init-data', settings];
     const { exit, stderr } = await run(words('repo/type/tag', ...more));
     expect([exit, stderr]).toEqual([0, '']);
-    expect(readFileSync(out, 'utf8')).toBe('the secret itself');
+    expect(readFileSync(out, 'utf8')).toBe(theSecret);
   }
   writeFileSync(settings, initData.replace('sha512', 'sha256'));
   const other = await run(words('repo/type/tag', '--init-data', settings));
@@ -83,9 +85,9 @@ it('a guest that is not known is refused with a number, and an absent secret is 
 
 it('a secret that is released once can be fetched by no second guest', async () => {
   const { world, out, words } = await meet();
-  await storeSecret(world, 'repo/type/once', 'for one', { releases: 1 });
+  await storeSecret(world, 'repo/type/once', secretText('for one'), { releases: 1 });
   expect((await run(words('repo/type/once'))).exit).toBe(0);
-  expect(readFileSync(out, 'utf8')).toBe('for one');
+  expect(readFileSync(out, 'utf8')).toBe(secretText('for one'));
   const again = await run(words('repo/type/once'));
   expect([again.exit, again.stderr]).toEqual([1, expect.stringContaining('does not release repo/type/once')]);
 });
