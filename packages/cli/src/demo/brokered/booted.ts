@@ -81,7 +81,12 @@ function narratedDevice(device: AttestationDevice, narrate: Narrator): Pick<Atte
       const answer = await device.report(request);
       const { measurement } = parseSnpReport(answer.report);
       await narrate.sight('launch digest', 'guest', `in its report: ${toHex(measurement)}`);
-      await narrate.message('guest', 'owner', 'report; certificates and public key go with it', answer.report);
+      await narrate.message(
+        'guest',
+        'owner',
+        'report; certificates and public key go with it',
+        answer.report,
+      );
       return answer;
     },
   };
