@@ -6,6 +6,7 @@ import { describeWithVectors, vectors } from '../../../../sev/src/testing/vector
 import { connectKeyBroker } from '../../broker/broker-client.js';
 import { resourcesOf } from '../../testing/agent-fixture.js';
 import { temporaryFolder } from '../../testing/temporary.js';
+import { agentPaths } from '../agent.js';
 import { imagePolicy } from '../image-policy/policy.js';
 import { parseAttestationAgentSettings } from './attestation-agent.js';
 import { fetchCredentials } from './credentials.js';
@@ -36,6 +37,13 @@ describeWithVectors('the samples of settings', () => {
     expect(credentials).toHaveLength(2);
     expect(image?.image_security_policy_uri).toBe('kbs:///default/security-policy/test');
     expect(imagePolicy.parseText(image!.image_security_policy!).default).toEqual([{ type: 'reject' }]);
+  });
+
+  it('of image tools name the key provider by the socket at which this agent serves one', () => {
+    const { 'key-providers': providers } = JSON.parse(sample('image/cdh-ocicrypt_config.json')) as {
+      'key-providers': Record<string, unknown>;
+    };
+    expect(providers).toEqual({ 'attestation-agent': { ttrpc: `unix://${agentPaths.dataHubSocket}` } });
   });
 
   it('of the data hub names a broker over plain HTTP, which this guest asks nothing', () => {
