@@ -108,6 +108,37 @@ describe('whoever asks too often', () => {
     expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
   });
 
+  it('is known by its network, and by what a proxy says only where that is believed', async () => {
+    const perAddress = { perMinute: 60, burst: 2 };
+    const status = async ({ broker: { app } }: TestBroker, remoteAddress: string, forwarded?: string) => {
+      const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded };
+      return (await app.inject({ method: 'GET', url: '/healthz', remoteAddress, headers })).statusCode;
+    };
+    const world = await makeBroker({ silicon, limits: { perAddress }, trustProxy: ['192.0.2.1'] });
+    const asked = async (...clients: [string, string?][]) => {
+      const statuses = [];
+      for (const [address, forwarded] of clients) statuses.push(await status(world, address, forwarded));
+      return statuses;
+    };
+    // One customer has a whole /64.
+    expect(await asked(['2001:db8::1'], ['2001:db8::2'], ['2001:db8::3'], ['2001:db8:0:1::1'])).toEqual([
+      200, 200, 429, 200,
+    ]);
+    const proxy = '192.0.2.1';
+    expect(
+      await asked(
+        [proxy, '203.0.113.1'],
+        [proxy, '203.0.113.1'],
+        [proxy, '203.0.113.1'],
+        [proxy, '203.0.113.2'],
+      ),
+    ).toEqual([200, 200, 429, 200]);
+    const stranger = '198.51.100.1';
+    expect(
+      await asked([stranger, '203.0.113.3'], [stranger, '203.0.113.4'], [stranger, '203.0.113.5']),
+    ).toEqual([200, 200, 429]);
+  });
+
   it('is told to wait, by its chip', async () => {
     const world = await makeBroker({ silicon, limits: { perChip: { perMinute: 2, burst: 2 } } });
     const guest = await makeGuest(silicon.endorser);

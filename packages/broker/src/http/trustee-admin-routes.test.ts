@@ -1,3 +1,4 @@
+import { largestSealedSecret } from '@vouchsafe/protocol';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { operations, roles } from '../administration/roles.js';
@@ -87,6 +88,8 @@ describe('Trustee’s tools', () => {
     expect((await tools.post('/resource/repo/type/tag', 'again')).status).toBe(200);
     const { json } = await world.admin.get<{ versions: unknown[] }>('/v1/secrets/repo/type/tag');
     expect(json.versions).toHaveLength(2);
+    const large = await tools.post('/resource/repo/type/tag', 's'.repeat(largestSealedSecret + 1));
+    expect([large.status, large.json.type]).toEqual([413, expect.stringMatching(/HTTPFailed$/)]);
     expect((await tools.post('/resource/repo/type', 's')).status).toBe(404);
     expect((await tools.delete('/resource/repo/type/tag')).status).toBe(200);
     const state = await world.admin.get<{ state: string }>('/v1/secrets/repo/type/tag');

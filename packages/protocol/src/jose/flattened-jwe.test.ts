@@ -8,7 +8,7 @@ import {
   Secret,
 } from '@vouchsafe/sev';
 import fc from 'fast-check';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { describeWithVectors, jsonVector } from '../../../sev/src/testing/vectors.js';
 import { type JweVector, teeKeyPairOfJwk } from '../testing/tee-keys.js';
 import { fromBase64Url, toBase64Url } from './base64url.js';
@@ -133,6 +133,23 @@ describe.each(teeKeyKinds)('a secret sealed to a key of the kind %s', (kind) => 
 });
 
 describe('sealed secrets', () => {
+  it('leave neither content key nor ephemeral key behind, made or refused', async () => {
+    const { publicKey } = await generateTeeKey('ECDH-ES+A256KW-P521');
+    if (publicKey.kty !== 'EC') throw new Error('an EC key');
+    const zero = vi.spyOn(Secret.prototype, 'zero');
+    onTestFinished(() => zero.mockRestore());
+    const zeroed = async (work: Promise<unknown>) => {
+      zero.mockClear();
+      await work.catch(() => undefined);
+      return (zero.mock.contexts as Secret[]).map(({ length }) => length).sort((x, y) => x - y);
+    };
+    const secret = Secret.take(utf8('secret'));
+    // Content key, wrapping key, scalar of P-521, what was agreed on.
+    expect(await zeroed(sealToTeeKey(secret, publicKey))).toEqual([32, 32, 66, 66]);
+    const offCurve = { ...publicKey, x: publicKey.y };
+    expect(await zeroed(sealToTeeKey(secret, offCurve))).toEqual([32, 66]);
+  });
+
   it('need an ephemeral key on the same curve, and a guest key on its curve', async () => {
     const secret = Secret.take(utf8('x'));
     const p256 = await generateTeeKey();
