@@ -66,9 +66,11 @@ export class SnpCores {
     reverseMap.hold(range.address);
     const entered = this.#entered(platform, guest, key, { asid: control.asid, vmpl }, control);
     const exit = await vcpu.enter(entered).finally(() => reverseMap.release(range.address));
-    if (key.isZeroed || this.#options.platform() !== platform) return exit;
-    saveRegisters(vcpu.registers, page);
-    memory.write(range.address, encryptMemory(key, range.address, page));
+    const isStillThere = !key.isZeroed && this.#options.platform() === platform;
+    if (isStillThere) {
+      saveRegisters(vcpu.registers, page);
+      memory.write(range.address, encryptMemory(key, range.address, page));
+    }
     page.fill(0);
     return exit;
   }

@@ -38,7 +38,7 @@ export interface SnpPlatformInformation {
 }
 
 export interface SnpReportSettings {
-  /** 8 bytes, no component above the TCB version that runs. Without one: the committed one. */
+  /** 8 bytes, no component above the committed TCB version, else the processor refuses. Without it: that version. */
   readonly reportedTcb?: Uint8Array;
   /** Reports do not name the chip. */
   readonly maskChipId?: boolean;
