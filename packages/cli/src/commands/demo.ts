@@ -28,7 +28,7 @@ export const demo = command({
       explains: 'an encrypted image, opened in fifty short-lived machines; how long attestation takes',
     },
     { line: 'demo boot', explains: 'a measured boot unlocks its disk; one with a byte changed does not' },
-    { line: 'demo attacks', explains: 'what a hostile host could try, and who refuses it' },
+    { line: 'demo attacks', explains: 'what hostile hosts and clients could try, and who refuses it' },
   ],
   async run({ scenario, starts, authority }, context) {
     const chosen = readScenario(scenario);

@@ -44,7 +44,7 @@ export async function runDemo(
       if (scenario !== undefined) return;
       closing.line(closing.paint('strong', 'Try next'));
       closing.facts([
-        ['npx vouchsafe demo attacks', 'everything that a hostile host could try, and who refuses it'],
+        ['npx vouchsafe demo attacks', 'everything that hostile hosts and clients try, and who refuses it'],
         ['npx vouchsafe policy explain 0x1', 'what QEMU’s default policy lets a host do'],
         ['npx vouchsafe platform status --software ./chip', 'a software secure processor of your own'],
         ['npx vouchsafe --help', 'all commands; docs/coming-from.md for users of sevctl and sev-tool'],

@@ -30,7 +30,7 @@ export async function tellAttacks({ io, progress }: Context, screen: Screen | un
       const limits = tried.filter(({ attack }) => attack.limit !== undefined).length;
       closing.line();
       closing.line(
-        `${tried.length} attacks: ${tried.length - limits - wrong.length} refused or without effect, ${limits} that succeed and are limits of the chip.`,
+        `${tried.length} attacks: ${tried.length - limits - wrong.length} refused or without effect, ${limits} that succeed, and are named as limits.`,
       );
       for (const { attack } of wrong)
         closing.line(closing.paint('bad', `${attack.id} did not end as it must`));
