@@ -72,8 +72,8 @@ async function openSession(broker: Pick<Broker, 'app'>, prefix = ''): Promise<La
   return launchBundle.parse(answer.json);
 }
 
-async function measured(bundle: LaunchBundle, launchDigest = digest) {
-  const guest = await platform.start(bundle);
+async function measured(bundle: LaunchBundle, launchDigest = digest, on = platform) {
+  const guest = await on.start(bundle);
   const measurement = await guest.measure(launchDigest);
   const { launchId, policy } = bundle;
   const evidence = measurementEvidence.toJson({ launchId, measurement, ...version, policy });
@@ -229,6 +229,44 @@ describe('a launch gets no secret', () => {
     expect(json.versions[0]?.released).toBe(0);
     const verified = await world.admin.get<{ accepted: boolean }>('/v1/audit/verify');
     expect(verified.json.accepted).toBe(true);
+  });
+});
+
+describe('machines', () => {
+  it('are told apart by their chips where the key service is asked, and counted', async () => {
+    const neighbour = await makeTestPlatform(platform.authority);
+    const keyService = {
+      endorsement: silicon.service.endorsement,
+      cek: (chipId: Uint8Array) =>
+        platform.keyService.cek(chipId).catch(() => neighbour.keyService.cek(chipId)),
+      issuerOf: platform.keyService.issuerOf,
+    };
+    const rule =
+      '@id("one-machine")\npermit (principal is PreLaunchGuest, action, resource)\n' +
+      'when { principal has chipId && context.otherMachines < 1 };';
+    const world = await expecting({ keyService }, rule);
+    const launch = async (on: TestPlatform, which: 'A' | 'B' = 'A') => {
+      const request = which === 'A' ? on.requestForCaseA() : on.request();
+      const opened = await post(world.broker, '/pre-launch/sessions', launchRequest.toJson(request));
+      const bundle = launchBundle.parse(opened.json);
+      const answer = await report(world.broker, bundle, (await measured(bundle, digest, on)).evidence);
+      const found = answer.json.checks?.find(({ id }) => id === 'release.decision')?.found ?? '';
+      const number = /number ([0-9-]{19})/.exec(found)?.[1];
+      if (number === undefined) return answer.status;
+      const { json } = await world.admin.get<{ entry: RecordEntry }>(`/v1/decisions/${number}`);
+      return (json.entry.body['denials'] as { claim: string; found: string }[]).map(
+        ({ claim, found: what }) => [claim, what],
+      );
+    };
+    expect(await launch(platform)).toBe(200);
+    expect(await launch(platform)).toBe(200);
+    expect(await launch(neighbour)).toEqual([['otherMachines', '1']]);
+    expect(await launch(platform, 'B')).toEqual([
+      ['chipId', 'none'],
+      ['otherMachines', '1'],
+    ]);
+    const [session] = await launches(world);
+    expect(session?.body['chipId']).toBe(toHex(platform.chipId));
   });
 });
 

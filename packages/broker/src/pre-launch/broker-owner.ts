@@ -39,7 +39,7 @@ export interface BrokerOwners {
 export function brokerOwners(options: BrokerOwnersOptions): BrokerOwners {
   const { state, policies } = options;
   const sessions = databaseSessionStore(state.db, state.keys, {
-    onOpen(tx, { launchId, launch = '', policy, platform, root, platformChecks }) {
+    onOpen(tx, { launchId, launch = '', policy, chipId, platform, root, platformChecks }) {
       state.record.append(tx, {
         kind: 'launch',
         subject: `launch ${launch}`,
@@ -48,6 +48,7 @@ export function brokerOwners(options: BrokerOwnersOptions): BrokerOwners {
           session: launchSessionName(launchId),
           accepted: true,
           policy,
+          ...(chipId === undefined ? {} : { chipId }),
           platform: { ...platform },
           root: { ...root },
           checks: platformChecks as unknown as Json,

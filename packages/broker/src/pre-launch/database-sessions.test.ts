@@ -14,6 +14,7 @@ function session(launchId: string, expiresAt = testTime + 100): PendingSession {
     launchId,
     expiresAt,
     policy: 1,
+    chipId: 'c1'.repeat(64),
     platform,
     root,
     platformChecks: [],

@@ -102,8 +102,7 @@ const place = (launchId: string, expiresAt: string) => ['launch_sessions', launc
 
 /** TEK ‖ TIK ‖ JSON of the rest: the keys never become text. */
 function sealSession(keys: StateKeys, session: PendingSession): Uint8Array {
-  const { launchId, expiresAt, launch, policy, platform, root, platformChecks, tek, tik } = session;
-  const content = { launch, policy, platform, root, platformChecks };
+  const { launchId, expiresAt, tek, tik, ...content } = session;
   const rest = new TextEncoder().encode(JSON.stringify(content));
   const plaintext = concat(openSecret(tek), openSecret(tik), rest);
   try {
@@ -127,9 +126,9 @@ function openSession(
   const opened = keys.open(place(launchId, expiresAt), content);
   try {
     const bytes = openSecret(opened);
-    const rest = JSON.parse(new TextDecoder().decode(bytes.subarray(2 * keyLength))) as Pick<
+    const rest = JSON.parse(new TextDecoder().decode(bytes.subarray(2 * keyLength))) as Omit<
       PendingSession,
-      'launch' | 'policy' | 'platform' | 'root' | 'platformChecks'
+      'launchId' | 'expiresAt' | 'tek' | 'tik'
     >;
     return {
       launchId,

@@ -250,6 +250,7 @@ async function claimsOf(
     api: { major, minor },
     build,
     ...(match === undefined ? {} : { launch: match.name, measurement: toHex(match.digest) }),
+    ...(session.chipId === undefined ? {} : { chipId: session.chipId }),
     policy: {
       noDebug: policy.noDebug,
       noKeySharing: policy.noKeySharing,

@@ -117,6 +117,7 @@ export async function createGuestOwner(options: GuestOwnerOptions): Promise<Gues
       expiresAt,
       ...(options.launch === undefined ? {} : { launch: options.launch }),
       policy,
+      ...(request.case === 'A' ? { chipId: toHex(request.chipId) } : {}),
       platform: { apiMajor, apiMinor, buildId },
       root: appraisal.root,
       platformChecks: appraisal.checks,

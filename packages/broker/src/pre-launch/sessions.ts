@@ -14,6 +14,8 @@ export interface PendingSession {
   /** Which of the owner's kinds of launch it was opened for, where there are several. */
   readonly launch?: string;
   readonly policy: number;
+  /** The chip (64 bytes, lower-case hexadecimal) where the key service endorsed it by that: case A. */
+  readonly chipId?: string;
   /** What the host announced when it asked; the measurement must be of the same firmware. */
   readonly platform: FirmwareVersion;
   readonly root: RootOfTrust;
