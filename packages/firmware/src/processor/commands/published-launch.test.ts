@@ -8,7 +8,7 @@ import {
   toHex,
   verifyAttestationReport,
 } from '@vouchsafe/sev';
-import { beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { describeWithVectors, jsonVector } from '../../../../sev/src/testing/vectors.js';
 import { manufactureChip, storeKeys } from '../../identity/chip.js';
 import { deriveP384Key, p384Key } from '../../identity/keys.js';
@@ -23,12 +23,6 @@ import {
 } from '../../testing/hypervisor.js';
 
 const api = { apiMajor: 1, apiMinor: 55 };
-
-let hypervisor: TestHypervisor;
-beforeEach(async () => {
-  hypervisor = new TestHypervisor(testMachine().host);
-  await hypervisor.start('sev-es');
-});
 
 interface EndToEnd {
   readonly pdh_private: string;
