@@ -272,8 +272,17 @@ describe('a broker on the command line', () => {
   });
 
   it('is not reached in the clear beyond this machine', async () => {
-    const answer = await run(['broker', 'status', '--broker', 'http://192.0.2.1:80', '--token', '/dev/null']);
-    expect([answer.exit, answer.stderr]).toEqual([2, expect.stringContaining('in the clear')]);
+    for (const [address, refusal] of [
+      ['http://192.0.2.1:80', 'in the clear'],
+      ['http://127.evil.example', 'in the clear'],
+      ['http://[2001:db8::1]', 'in the clear'],
+      ['https://user@broker.example', 'expected http'],
+      ['https://:pass@broker.example', 'expected http'],
+      ['ftp://127.0.0.1', 'expected http'],
+    ] as const) {
+      const answer = await run(['broker', 'status', '--broker', address, '--token', '/dev/null']);
+      expect([answer.exit, answer.stderr]).toEqual([2, expect.stringContaining(refusal)]);
+    }
     const none = await run(['broker', 'status', '--data', '/nonexistent']);
     expect([none.exit, none.stderr]).toEqual([2, expect.stringContaining('broker serve')]);
   });

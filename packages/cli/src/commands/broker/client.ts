@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { isIP } from 'node:net';
 import {
   type Appraisal,
   type CheckStatus,
@@ -170,11 +171,13 @@ export async function targetOf({ broker, data }: ClientInput, io: Io, argument =
   if (shown.startsWith('unix:'))
     return { shown, secure: false, prefix: '', options: { socketPath: shown.slice(5) } };
   const url = URL.canParse(shown) ? new URL(shown) : undefined;
-  if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username !== '')
+  if (url === undefined || !['http:', 'https:'].includes(url.protocol) || url.username + url.password !== '')
     throw new InvalidArgumentError(argument, 'expected http://HOST:PORT, https://… or unix:PATH');
   const secure = url.protocol === 'https:';
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1');
-  if (!secure && !['localhost', '::1'].includes(host) && !host.startsWith('127.'))
+  // A name may begin as an address does, and be any machine.
+  const isLoopback = host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
+  if (!secure && !isLoopback)
     throw new InvalidArgumentError(argument, `a token would be sent to ${host} in the clear`, {
       hint: 'use https://',
     });
