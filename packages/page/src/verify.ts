@@ -3,6 +3,7 @@ import {
   amdEndorsementRoots,
   developmentEndorsementRoot,
   type EndorsementRoot,
+  InvalidArgumentError,
   VouchsafeError,
   verifyReport,
   type X509Certificate,
@@ -19,18 +20,30 @@ export interface Wishes {
   readonly trustDevelopmentRoot: boolean;
 }
 
-/** Verifies the report among the files with everything else among them; undefined when there is none. */
+/**
+ * Verifies the report among the files with everything else among them; undefined when there is none.
+ * @throws InvalidArgumentError for two reports, or two of what one report is compared with: a verdict would be over the
+ * other one
+ */
 export async function verifyFiles(
   files: readonly Recognised[],
   { trustDevelopmentRoot, ...wishes }: Wishes,
 ): Promise<Appraisal | undefined> {
   const of = <K extends Recognised['kind']>(kind: K) =>
     files.filter((file): file is Extract<Recognised, { kind: K }> => file.kind === kind);
-  const [found] = of('report');
+  const only = <K extends Recognised['kind']>(kind: K) => {
+    const found = of(kind);
+    if (found.length < 2) return found[0];
+    throw new InvalidArgumentError(
+      'files',
+      `expected one ${kind}, found ${found.length}; start over with one`,
+    );
+  };
+  const found = only('report');
   if (found === undefined) return undefined;
   const given = of('certificates');
-  const certificateTable = of('certificate table')[0]?.bytes ?? found.certificateTable;
-  const policy = of('policy')[0]?.policy;
+  const certificateTable = only('certificate table')?.bytes ?? found.certificateTable;
+  const policy = only('policy')?.policy;
   const evidence = {
     report: found.report,
     certificates: given.map(({ bytes }) => bytes),
