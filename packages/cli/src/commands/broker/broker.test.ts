@@ -234,6 +234,26 @@ describe('a broker on the command line', () => {
     expect((await ask('launch', 'delete', 'default')).exit).toBe(0);
   });
 
+  it('is made where an earlier attempt met no database, with the keys that were made then', async () => {
+    const folder = join(temporaryFolder(), 'broker');
+    const init = (...words: string[]) => run(['broker', 'init', '--data', folder, ...words]);
+    const failed = await init('--database', 'postgres://nobody@127.0.0.1:1/none');
+    expect([failed.exit, failed.stderr]).toEqual([3, expect.stringContaining('postgres://127.0.0.1:1/none')]);
+    const masterKey = readFileSync(join(folder, 'master.key'), 'utf8');
+    const setUp = join(folder, 'broker.toml');
+    const mended = readFileSync(setUp, 'utf8').replace('postgres://nobody@127.0.0.1:1/none', 'sqlite:b.db');
+    writeFileSync(setUp, mended);
+    const made = await init();
+    expect(made.exit, made.stderr).toBe(0);
+    expect(readFileSync(join(folder, 'master.key'), 'utf8')).toBe(masterKey);
+    expect(readFileSync(join(folder, 'admin.token'), 'utf8')).toMatch(/^vouchsafe_/);
+    for (const moved of ['nothing', 'reference-issuer.jwk', 'admin.token']) {
+      rmSync(join(folder, moved), { force: true });
+      const again = await init();
+      expect([again.exit, again.stderr]).toEqual([3, expect.stringContaining('there is a broker already')]);
+    }
+  });
+
   it('is made once, and goes on with what it has after a restart', async () => {
     const { at, ask, data, serve } = await world();
     expect((await ask('init')).exit).toBe(3);

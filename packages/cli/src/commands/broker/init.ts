@@ -7,12 +7,19 @@ import {
   createMasterKeyFile,
   generateIssuerKey,
   initialiseBroker,
+  issuerOf,
+  type ReferenceIssuer,
 } from '@vouchsafe/broker';
+import { parseStrictJson, utf8Text } from '@vouchsafe/protocol';
 import { InvalidArgumentError, systemRandom, UnavailableError } from '@vouchsafe/sev';
 import { command, type Result } from '../../frame/command.js';
 import { readInput, writeOutputs } from '../../frame/files.js';
+import type { Io } from '../../frame/io.js';
 import { number, path, text, withDefault } from '../../frame/options.js';
 import { dataOption, filesIn } from './data-folder.js';
+
+/** Under which the first key that signs reference values is trusted. */
+const issuerName = 'owner';
 
 export const init = command({
   description:
@@ -44,41 +51,14 @@ export const init = command({
   async run(input, { io }): Promise<Result> {
     const files = filesIn(input.data);
     addressIn(input.listen);
-    if (await exists(files.configuration)) {
+    if (!(await exists(files.configuration))) await writeSetUp(input, files, io);
+    else if ((await exists(files.token)) || !(await exists(files.issuerKey)))
       throw new UnavailableError(files.configuration, 'there is a broker already', {
         hint: 'start it with `vouchsafe broker serve`, or name another folder with --data',
       });
-    }
-    const root = input.root === undefined ? undefined : await readInput(input.root, '--root', io);
-    const platformRoot =
-      input.platformRoot === undefined
-        ? undefined
-        : await readInput(input.platformRoot, '--platform-root', io);
-    if (platformRoot !== undefined && root === undefined)
-      throw new InvalidArgumentError('--root', 'it has to be given beside --platform-root');
-    const issuer = await generateIssuerKey('owner');
-    const configuration = configurationText({
-      listen: input.listen,
-      database: input.database,
-      developmentRoot: root === undefined ? undefined : basename(files.root),
-      developmentPlatformRoot: platformRoot === undefined ? undefined : basename(files.platformRoot),
-      keyService: input.kds,
-    });
-    await mkdir(input.data, { recursive: true, mode: 0o700 });
-    await writeOutputs(
-      [{ path: files.issuerKey, bytes: utf8(`${JSON.stringify(issuer.privateKey)}\n`), secret: true }],
-      { overwrite: false },
-    );
-    await createMasterKeyFile(files.masterKey, systemRandom);
-    await writeOutputs(
-      [
-        { path: files.configuration, bytes: utf8(configuration) },
-        ...(root === undefined ? [] : [{ path: files.root, bytes: root }]),
-        ...(platformRoot === undefined ? [] : [{ path: files.platformRoot, bytes: platformRoot }]),
-      ],
-      { overwrite: false },
-    );
-    const { state } = await configuredState(input.data, {
+    // Otherwise what an attempt wrote that failed later stands: a database may be sealed under its master key already.
+    const issuer = await readIssuer(files.issuerKey, io);
+    const { configuration, state } = await configuredState(input.data, {
       environment: io.env,
       random: systemRandom,
       now: Date.now,
@@ -86,7 +66,7 @@ export const init = command({
     const made = await initialiseBroker({
       ...state,
       tokenLifetime: input.tokenDays * 24 * 3_600_000,
-      issuers: [issuer.issuer],
+      issuers: [issuer],
     }).finally(() => state.masterKey.close());
     await writeOutputs([{ path: files.token, bytes: utf8(`${made.token}\n`), secret: true }], {
       overwrite: false,
@@ -96,7 +76,7 @@ export const init = command({
       exit: 0,
       json: {
         folder: input.data,
-        listen: input.listen,
+        listen: configuration.listen,
         token: files.token,
         tokenExpires: made.tokenExpiresAt,
         referenceIssuer: files.issuerKey,
@@ -121,6 +101,57 @@ export const init = command({
     };
   },
 });
+
+interface SetUpInput {
+  readonly data: string;
+  readonly listen: string;
+  readonly database: string;
+  readonly root?: string | undefined;
+  readonly platformRoot?: string | undefined;
+  readonly kds?: string | undefined;
+}
+
+/** Writes everything that the folder holds before there is a database; the set-up itself last. */
+async function writeSetUp(input: SetUpInput, files: ReturnType<typeof filesIn>, io: Io): Promise<void> {
+  const root = input.root === undefined ? undefined : await readInput(input.root, '--root', io);
+  const platformRoot =
+    input.platformRoot === undefined ? undefined : await readInput(input.platformRoot, '--platform-root', io);
+  if (platformRoot !== undefined && root === undefined)
+    throw new InvalidArgumentError('--root', 'it has to be given beside --platform-root');
+  const { privateKey } = await generateIssuerKey(issuerName);
+  const configuration = configurationText({
+    listen: input.listen,
+    database: input.database,
+    developmentRoot: root === undefined ? undefined : basename(files.root),
+    developmentPlatformRoot: platformRoot === undefined ? undefined : basename(files.platformRoot),
+    keyService: input.kds,
+  });
+  await mkdir(input.data, { recursive: true, mode: 0o700 });
+  await writeOutputs(
+    [{ path: files.issuerKey, bytes: utf8(`${JSON.stringify(privateKey)}\n`), secret: true }],
+    { overwrite: false },
+  );
+  await createMasterKeyFile(files.masterKey, systemRandom);
+  await writeOutputs(
+    [
+      ...(root === undefined ? [] : [{ path: files.root, bytes: root }]),
+      ...(platformRoot === undefined ? [] : [{ path: files.platformRoot, bytes: platformRoot }]),
+      { path: files.configuration, bytes: utf8(configuration) },
+    ],
+    { overwrite: false },
+  );
+}
+
+/** What the broker has to know of the key that signs reference values. */
+async function readIssuer(path: string, io: Io): Promise<ReferenceIssuer> {
+  const content = await readInput(path, 'reference issuer', io);
+  try {
+    const key = parseStrictJson('reference issuer', utf8Text('reference issuer', content));
+    return issuerOf(issuerName, key as Parameters<typeof issuerOf>[1]);
+  } finally {
+    content.fill(0);
+  }
+}
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 
