@@ -5,7 +5,6 @@ import {
   type EndorsementRoot,
   InvalidArgumentError,
   type PlatformRoot,
-  type RandomSource,
   UnavailableError,
   type VouchsafeError,
 } from '@vouchsafe/sev';
@@ -49,34 +48,15 @@ import { prepareStoredPolicy } from './policy/prepare.js';
 import { RulesInForce } from './policy/rules.js';
 import { type BrokerOwners, brokerOwners } from './pre-launch/broker-owner.js';
 import { type OwnerDecision, preLaunchRoutes } from './pre-launch/routes.js';
-import type { OutsideCopy } from './record/outside-copy.js';
 import type { ReferenceIssuer } from './reference-values/signed-document.js';
-import type { MasterKey } from './secrets/master-key.js';
-import { type FaultPoint, inTransaction } from './state/database.js';
-import { type BrokerState, openBrokerState } from './state/open.js';
+import { inTransaction } from './state/database.js';
+import { type BrokerState, type BrokerStateOptions, openBrokerState } from './state/open.js';
 import type { EarIssuer } from './token/ear-token.js';
 import { databaseSigningKeys, signingKeyWrapping } from './token/repository.js';
 import { createKeyRing } from './token/signing-keys.js';
 
 /** Of this package; the same as in its package.json. */
 export const brokerVersion = '0.1.0';
-
-export interface BrokerStateOptions {
-  /** `sqlite:PATH` or `postgres://…`. */
-  readonly database: string;
-  /** Remains the caller's to close. */
-  readonly masterKey: MasterKey;
-  readonly random: RandomSource;
-  /** Milliseconds since 1970. */
-  readonly now: () => number;
-  /** Name of this replica, the same after a restart: the host's name. */
-  readonly replica?: string;
-  /** Where the newest checkpoint of the record is kept outside the database. */
-  readonly outside?: OutsideCopy;
-  /** Takes the clock as it is, although the state has seen a later time; the record says so. */
-  readonly acceptClock?: boolean;
-  readonly faultPoint?: FaultPoint;
-}
 
 export interface BrokerOptions extends BrokerStateOptions {
   /** AMD's roots or one development root, never both. */

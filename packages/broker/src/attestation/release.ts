@@ -1,12 +1,13 @@
 import { type FlattenedJwe, type ResourcePath, resourcePathText, sealToTeeKey } from '@vouchsafe/protocol';
 import type { RandomSource, Secret } from '@vouchsafe/sev';
 import { askingOutside } from '../policy/asked-outside.js';
-import { type Decision, decide } from '../policy/decision.js';
+import { decideRelease } from '../policy/decide-release.js';
+import type { Decision } from '../policy/decision.js';
 import type { ReleaseDemands } from '../policy/demands.js';
 import type { ReleasePolicy } from '../policy/release-policy.js';
 import type { RulesInForce } from '../policy/rules.js';
 import type { Json } from '../record/entry.js';
-import { findResource, type NotReleasable } from '../secrets/release.js';
+import type { NotReleasable } from '../secrets/release.js';
 import type { Transaction } from '../state/database.js';
 import type { BrokerState } from '../state/open.js';
 import { type EarIssuer, verifyEarToken } from '../token/ear-token.js';
@@ -35,7 +36,7 @@ interface Guest {
 
 /** Decides and releases. @returns what GET `/resource` does */
 export function release(options: ReleaseOptions) {
-  const { state, sessions, demands } = options;
+  const { state, sessions } = options;
 
   return async (credentials: GuestCredentials, path: ResourcePath): Promise<FlattenedJwe> => {
     const guest = await guestOf(credentials);
@@ -77,30 +78,19 @@ export function release(options: ReleaseOptions) {
     path: ResourcePath,
     ready: (policy: ReleasePolicy) => ReleasePolicy,
   ): Promise<{ readonly secret: Secret } | { readonly denied: string } | { readonly absent: true }> {
-    const now = state.clock.now();
     const name = resourcePathText(path);
     const { claims, appraisal, thumbprint } = attestation;
     const machine = claims.tee === 'snp' ? chipOf(claims) : session;
-    const found = await findResource(tx, state.keys, name);
-    const decision = await options.rules.use(tx.query, now, async (rules) => {
-      const policy = rules.policyOf(found?.resource.policy_id ?? undefined);
-      const otherMachines = policy?.countsMachines
-        ? await state.resources.otherMachines(tx, name, machine)
-        : 0;
-      return decide({
-        claims,
-        appraisal,
-        referenceDocuments: rules.documents,
-        releasePolicy: policy === undefined ? undefined : ready(policy),
-        resource: path,
-        now,
-        demands,
-        otherMachines,
-        get tokenClaims() {
-          return attestation.tokenClaims;
-        },
-      });
-    });
+    const question = {
+      path,
+      claims,
+      appraisal,
+      machine,
+      get tokenClaims() {
+        return attestation.tokenClaims;
+      },
+    };
+    const { decision, found } = await decideRelease(tx, options, question, ready);
     const reference = record(tx, decision, { session, name, guestKey: thumbprint });
     if (!decision.allowed) return { denied: reference };
     const outcome = await state.resources.fetchForRelease(tx, {

@@ -18,11 +18,12 @@ import {
 } from '@vouchsafe/sev';
 import type { JWK } from 'jose';
 import type { TrusteeIdentityProvider } from '../administration/trustee-tokens.js';
-import type { BrokerOptions, BrokerStateOptions } from '../broker.js';
+import type { BrokerOptions } from '../broker.js';
 import type { ListenAddress } from '../http/listen.js';
 import { checkpointFile, type OutsideCopy, witness } from '../record/outside-copy.js';
 import { type MasterKey, masterKeyFromEnvironment, masterKeyFromFile } from '../secrets/master-key.js';
 import { vaultTransitMasterKey } from '../secrets/vault-transit.js';
+import type { BrokerStateOptions } from '../state/open.js';
 import { type BrokerConfiguration, parseBrokerConfiguration } from './configuration.js';
 import { configurationFile } from './file-name.js';
 

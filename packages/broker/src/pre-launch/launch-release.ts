@@ -16,12 +16,12 @@ import {
 import type { PreLaunchClaims } from '../attestation/claims.js';
 import { unreleasable } from '../attestation/unreleasable.js';
 import { askingOutside } from '../policy/asked-outside.js';
-import { type Decision, decide } from '../policy/decision.js';
+import { decideRelease } from '../policy/decide-release.js';
+import type { Decision } from '../policy/decision.js';
 import type { ReleaseDemands } from '../policy/demands.js';
 import type { Denial, ReleasePolicy } from '../policy/release-policy.js';
 import type { RulesInForce } from '../policy/rules.js';
 import type { Json } from '../record/entry.js';
-import { findResource } from '../secrets/release.js';
 import { inTransaction, type Transaction } from '../state/database.js';
 import type { BrokerState } from '../state/open.js';
 import type { LaunchKind } from './launch-kind.js';
@@ -91,14 +91,17 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
     const opened: Secret[] = [];
     try {
       for (const { guid, resource } of kind.secrets) {
-        const decision = await decideOver(tx, resource, { ...launch, claims, session }, ready);
+        const machine = machineOf(claims, session);
+        const question = { path: parseResourcePath(resource), claims, appraisal: launch.appraisal, machine };
+        const { decision, found } = await decideRelease(tx, options, question, ready);
         if (!decision.allowed) throw new Denied(resource, decision.rule, decision.denials);
         const reference = recordDecision(tx, resource, session, decision);
         const outcome = await state.resources.fetchForRelease(tx, {
           path: resource,
+          found,
           guestKey: session,
           session,
-          machine: machineOf(claims, session),
+          machine,
           details: { decision: reference, launch: options.launch },
         });
         if (outcome.outcome !== 'released') {
@@ -118,33 +121,6 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
       for (const secret of opened) secret.zero();
       throw error;
     }
-  }
-
-  async function decideOver(
-    tx: Transaction,
-    resource: string,
-    { appraisal, claims, session }: { appraisal: Appraisal; claims: PreLaunchClaims; session: string },
-    ready: (policy: ReleasePolicy) => ReleasePolicy,
-  ): Promise<Decision> {
-    const now = state.clock.now();
-    const found = await findResource(tx, state.keys, resource);
-    const machine = machineOf(claims, session);
-    return options.rules.use(tx.query, now, async (rules) => {
-      const policy = rules.policyOf(found?.resource.policy_id ?? undefined);
-      const otherMachines = policy?.countsMachines
-        ? await state.resources.otherMachines(tx, resource, machine)
-        : 0;
-      return decide({
-        claims,
-        appraisal,
-        referenceDocuments: rules.documents,
-        releasePolicy: policy === undefined ? undefined : ready(policy),
-        resource: parseResourcePath(resource),
-        now,
-        demands: options.demands,
-        otherMachines,
-      });
-    });
   }
 
   function recordDecision(tx: Transaction, resource: string, session: string, decision: Decision): string {

@@ -12,7 +12,7 @@ import { refuseState } from './checks.js';
 import { type BrokerClock, brokerClock } from './clock.js';
 import { type Database, type FaultPoint, inTransaction, isoTime, locked, openDatabase } from './database.js';
 
-export interface OpenBrokerStateOptions {
+export interface BrokerStateOptions {
   /** `sqlite:PATH` or `postgres://…`. */
   readonly database: string;
   /** Remains the caller's to close. */
@@ -48,7 +48,7 @@ export interface BrokerState {
  * `state.row` for one that was edited, `broker.clock` for a clock that is behind
  * @throws UnavailableError when the database, the master key's holder or the outside copy cannot be reached
  */
-export async function openBrokerState(options: OpenBrokerStateOptions): Promise<BrokerState> {
+export async function openBrokerState(options: BrokerStateOptions): Promise<BrokerState> {
   const { masterKey, random, now, outside, faultPoint, replica = hostname() } = options;
   const db = await openDatabase(options.database, faultPoint === undefined ? {} : { faultPoint });
   let keys: StateKeys | undefined;

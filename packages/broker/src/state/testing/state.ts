@@ -2,7 +2,7 @@ import { openSecret, Secret, systemRandom } from '@vouchsafe/sev';
 import { onTestFinished } from 'vitest';
 import { localMasterKey } from '../../secrets/master-key.js';
 import { inTransaction, type Transaction } from '../database.js';
-import { type BrokerState, type OpenBrokerStateOptions, openBrokerState } from '../open.js';
+import { type BrokerState, type BrokerStateOptions, openBrokerState } from '../open.js';
 
 /** When tests take place: the start of 2030. */
 export const testTime = Date.UTC(2030, 0, 1);
@@ -14,7 +14,7 @@ export function masterKey(byte = 1) {
 /** A broker's state that is closed when the test is over. */
 export async function openState(
   database: string,
-  options: Partial<OpenBrokerStateOptions> = {},
+  options: Partial<BrokerStateOptions> = {},
 ): Promise<BrokerState> {
   const state = await openBrokerState({
     database,
