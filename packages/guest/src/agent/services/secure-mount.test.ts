@@ -8,7 +8,7 @@ import { roundsForRandomKeys } from '../../disk/luks.js';
 import { type HeaderJson, openToEverybody, rewriteHeader } from '../../testing/luks-header.js';
 import { temporaryFolder } from '../../testing/temporary.js';
 import { UnimplementedError } from '../unimplemented.js';
-import { type SecureMountRequest, secureMount } from './secure-mount.js';
+import { type SecureMountRequest, secureMount, systemCommands } from './secure-mount.js';
 
 const volumeKey = systemRandom(32);
 const asked: SecureMountRequest = {
@@ -110,12 +110,20 @@ describe('a secure mount', () => {
     ],
     ['a flag that is two', { ...asked, flags: ['ro,suid'] }, InvalidArgumentError, 'mount options'],
     ['no place to mount at', { ...asked, mountPoint: 'mnt' }, InvalidArgumentError, 'absolute'],
+    ['a place that is two', { ...asked, mountPoint: '/mnt\0/etc' }, InvalidArgumentError, 'absolute'],
   ])('of %s is refused before a key is fetched', async (_what, request, kind, said) => {
     const { outcome, ran } = await mounting(request);
     expect(outcome).toBeInstanceOf(kind);
     expect((outcome as Error).message).toContain(said);
     expect(ran).toEqual([]);
   });
+});
+
+it('says so when mount fails', async () => {
+  const place = temporaryFolder();
+  await expect(systemCommands.mount(join(place, 'absent'), place, 'ext4', ['ro'])).rejects.toThrow(
+    /absent could not be mounted at/,
+  );
 });
 
 const installed = await hasCryptsetup();

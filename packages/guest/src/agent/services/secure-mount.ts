@@ -100,7 +100,8 @@ function requireMountPoint(mountPoint: string): void {
     throw new InvalidArgumentError('mount point', 'expected an absolute path');
 }
 
-const systemCommands: MountCommands = {
+/** cryptsetup and mount(8). */
+export const systemCommands: MountCommands = {
   unlock: (volume, key, name) => unlockLuks({ volume, key, name }),
   async mount(device, mountPoint, fileSystem, flags) {
     const options = flags.length === 0 ? [] : ['-o', flags.join(',')];
