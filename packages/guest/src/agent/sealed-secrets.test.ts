@@ -110,6 +110,12 @@ describe('a sealed secret', () => {
       const short = { ...right, [member]: 'AAAA' };
       await expect(unseal(sealContent(short, jwk, kid)), member).rejects.toThrow(MalformedError);
     }
+    for (const length of [11, 16]) {
+      const iv = base64(new Uint8Array(length));
+      await expect(unseal(sealContent({ ...right, iv }, jwk, kid))).rejects.toMatchObject({ field: 'iv' });
+      const changed = { ...right, annotations: { iv } };
+      await expect(unseal(sealContent(changed, jwk, kid))).rejects.toMatchObject({ field: 'annotations/iv' });
+    }
     const without = { ...right, annotations: {} };
     await expect(unseal(sealContent(without, jwk, kid))).rejects.toMatchObject({ field: 'annotations/iv' });
   });
