@@ -60,7 +60,7 @@ export async function runDemo(
     if (part === 'boot') return (await import('./boot/tell-boot.js')).tellBoot(telling);
     if (part === 'containers')
       return (await import('./containers/tell-containers.js')).tellContainers({ ...telling, starts });
-    return (await import('./tell-launch.js')).tellLaunch(part, telling);
+    return (await import('./sev/tell-launch.js')).tellLaunch(part, telling);
   }
 }
 

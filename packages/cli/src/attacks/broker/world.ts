@@ -179,10 +179,13 @@ export async function createBrokerWorld(options: SnpWorldOptions = {}): Promise<
       };
     },
     async close() {
-      for (const broker of brokers) await broker.close();
-      for (const key of masterKeys) key.close();
-      await silicon.close();
-      await rm(folder, { recursive: true, force: true });
+      try {
+        for (const broker of brokers) await broker.close();
+      } finally {
+        for (const key of masterKeys) key.close();
+        await silicon.close();
+        await rm(folder, { recursive: true, force: true });
+      }
     },
   };
 }

@@ -1,10 +1,10 @@
 import { changedInitrd } from '../boot-files.js';
 import type { HostResult, HostSettings } from '../brokered/roles/host.js';
 import type { CountedKeyServiceSettings } from '../brokered/roles/key-service.js';
-import { launchDemo } from '../launch-demo.js';
 import type { NarrationEvent } from '../narration.js';
 import { onStage, startProcessor } from '../on-stage.js';
 import type { KeyServiceReady } from '../roles/key-service.js';
+import { launchDemo } from '../sev/launch-demo.js';
 import type { Play, Story } from '../tell-story.js';
 import type { GuestEnd, GuestSettings } from './roles/guest.js';
 import type { OwnerReady, OwnerSettings } from './roles/owner.js';

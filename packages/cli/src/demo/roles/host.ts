@@ -17,9 +17,9 @@ import {
   vcpuSignatureOf,
 } from '@vouchsafe/sev';
 import type { BootFiles } from '../boot-files.js';
-import { narratedMailbox } from '../narrated-mailbox.js';
 import type { Narrator } from '../narration.js';
 import { playRole } from '../role-process.js';
+import { narratedMailbox } from '../sev/narrated-mailbox.js';
 
 /** The hypervisor: does what it is asked, and looks at everything that passes through its hands. */
 export interface HostSettings {

@@ -1,6 +1,6 @@
-import type { Result } from '../frame/command.js';
+import type { Result } from '../../frame/command.js';
+import { drawSights, storyToJson, type Telling, tellStory } from '../tell-story.js';
 import { launchDemo } from './launch-demo.js';
-import { drawSights, storyToJson, type Telling, tellStory } from './tell-story.js';
 
 const names = { sev: 'SEV', 'sev-es': 'SEV-ES' } as const;
 

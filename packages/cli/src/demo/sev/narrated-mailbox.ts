@@ -6,7 +6,7 @@ import {
   type SevCommandName,
   sevCommands,
 } from '@vouchsafe/sev';
-import type { Narrator } from './narration.js';
+import type { Narrator } from '../narration.js';
 
 const names = new Map(
   Object.entries(sevCommands).map(([name, id]) => [id as number, name as SevCommandName]),

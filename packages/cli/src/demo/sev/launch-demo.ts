@@ -1,11 +1,11 @@
 import { buildGuestPolicy } from '@vouchsafe/sev';
-import { changedInitrd } from './boot-files.js';
-import { onStage, startProcessor } from './on-stage.js';
-import type { GuestSettings } from './roles/guest.js';
-import type { HostResult, HostSettings } from './roles/host.js';
-import type { KeyServiceReady, KeyServiceSettings } from './roles/key-service.js';
-import type { OwnerSettings } from './roles/owner.js';
-import type { Play, Story } from './tell-story.js';
+import { changedInitrd } from '../boot-files.js';
+import { onStage, startProcessor } from '../on-stage.js';
+import type { GuestSettings } from '../roles/guest.js';
+import type { HostResult, HostSettings } from '../roles/host.js';
+import type { KeyServiceReady, KeyServiceSettings } from '../roles/key-service.js';
+import type { OwnerSettings } from '../roles/owner.js';
+import type { Play, Story } from '../tell-story.js';
 
 const machine = { vcpus: 1, vcpuType: 'EPYC-Milan' } as const;
 
