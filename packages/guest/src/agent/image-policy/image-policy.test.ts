@@ -4,15 +4,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MalformedError, RefusedError, UnavailableError } from '@vouchsafe/sev';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { describeWithVectors, jsonVector } from '../../../../sev/src/testing/vectors.js';
 import { base64, resourcesOf, serveAgent, utf8 } from '../../testing/agent-fixture.js';
 import { type ImageSignature, imagePolicyGate, type OfferedImage } from './gate.js';
-import { parseImageReference, referenceText, scopesOf } from './image-reference.js';
 import { openSignedMessage } from './open-pgp.js';
-import { imagePolicy, requirementsFor } from './policy.js';
-import { isSignedFor } from './signed-identity.js';
+import { imagePolicy } from './policy.js';
 import { imagePolicySource } from './source.js';
 
 const manifest = utf8('{"schemaVersion":2}');
@@ -58,7 +54,6 @@ const failedChecks = async (work: Promise<unknown>) => {
     .filter(({ status }) => status === 'fail')
     .map(({ id, found }) => `${id}: ${found}`);
 };
-
 describe('an image policy that came as a secret', () => {
   const allowList = { default: reject, transports: { docker: { 'registry.example/team': accept } } };
 
@@ -236,138 +231,5 @@ describe('a simple signature', () => {
     await expect(openSignedMessage(utf8('x'), [utf8('y')], '/none/gpg')).rejects.toMatchObject({
       hint: expect.stringContaining('package gpg'),
     });
-  });
-});
-
-describe('the name of an image', () => {
-  it.each([
-    ['busybox', 'docker.io/library/busybox:latest'],
-    ['team/app', 'docker.io/team/app:latest'],
-    ['docker://registry.example/app:1', 'registry.example/app:1'],
-    ['localhost:5000/app', 'localhost:5000/app:latest'],
-    [`registry.example/app:1@${digestOf(manifest)}`, `registry.example/app@${digestOf(manifest)}`],
-  ])('%s is %s', (text, whole) => expect(referenceText(parseImageReference(text))).toBe(whole));
-
-  it.each([
-    '',
-    'UPPER/case',
-    'registry.example/',
-    'a//b',
-    'a@sha256:00',
-    'a:b:c',
-    'app:',
-    '../x',
-    'registry.example/a b',
-  ])('%j is none', (text) =>
-    expect(() => parseImageReference(text)).toThrow(expect.objectContaining({ argument: 'image' })),
-  );
-
-  it('is in these scopes, the narrowest first', () => {
-    expect(scopesOf(parseImageReference('a.registry.example/team/app:1'))).toEqual([
-      'a.registry.example/team/app:1',
-      'a.registry.example/team/app',
-      'a.registry.example/team',
-      'a.registry.example',
-      '*.registry.example',
-      '*.example',
-    ]);
-    expect(scopesOf(parseImageReference('dir:/srv/images/app'))).toEqual([
-      '/srv/images/app',
-      '/srv/images',
-      '/srv',
-    ]);
-  });
-
-  it('that is read is read again the same', () => {
-    const word = fc.stringMatching(/^[a-z0-9]{1,8}$/);
-    fc.assert(
-      fc.property(fc.array(word, { minLength: 1, maxLength: 3 }), word, (parts, tag) => {
-        const reference = parseImageReference(`registry.example/${parts.join('/')}:${tag}`);
-        expect(parseImageReference(referenceText(reference))).toEqual(reference);
-      }),
-    );
-  });
-});
-
-describe('the name that was signed', () => {
-  const of = parseImageReference;
-  const digested = `registry.example/app@${digestOf(manifest)}`;
-  it.each<[object, string, string, boolean]>([
-    [{ type: 'matchRepoDigestOrExact' }, 'registry.example/app:1', 'registry.example/app:1', true],
-    [{ type: 'matchRepoDigestOrExact' }, 'registry.example/app:1', 'registry.example/app:2', false],
-    [{ type: 'matchRepoDigestOrExact' }, digested, 'registry.example/app:2', true],
-    [{ type: 'matchRepoDigestOrExact' }, digested, 'registry.example/other:2', false],
-    [{ type: 'matchExact' }, digested, 'registry.example/app:2', false],
-    [{ type: 'matchRepository' }, 'registry.example/app:1', 'registry.example/app:2', true],
-    [{ type: 'matchRepository' }, 'dir:/app', 'dir:/app', false],
-    [
-      { type: 'exactReference', dockerReference: 'signed.example/x:1' },
-      'registry.example/app:1',
-      'signed.example/x:1',
-      true,
-    ],
-    [
-      { type: 'exactReference', dockerReference: 'signed.example/x:1' },
-      'registry.example/app:1',
-      'registry.example/app:1',
-      false,
-    ],
-    [
-      { type: 'exactRepository', dockerRepository: 'signed.example/x' },
-      'registry.example/app:1',
-      'signed.example/x:9',
-      true,
-    ],
-    [
-      { type: 'remapIdentity', prefix: 'mirror.example', signedPrefix: 'registry.example' },
-      'mirror.example/app:1',
-      'registry.example/app:1',
-      true,
-    ],
-    [
-      { type: 'remapIdentity', prefix: 'mirror.example', signedPrefix: 'registry.example' },
-      'mirror.example.org/app:1',
-      'registry.example.org/app:1',
-      false,
-    ],
-  ])('%j: %s, signed as %s: %s', (rule, pulled, signed, good) => {
-    const policy = imagePolicy.parse({
-      default: [{ type: 'sigstoreSigned', keyData: 'AAAA', signedIdentity: rule }],
-    });
-    const [requirement] = policy.default;
-    const identity = requirement?.type === 'sigstoreSigned' ? requirement.signedIdentity : undefined;
-    expect(isSignedFor(of(pulled), signed, identity)).toBe(good);
-  });
-});
-
-describe('a policy file', () => {
-  it.each<[string, object]>([
-    ['without a default', { transports: {} }],
-    ['with no requirement', { default: [] }],
-    ['with a requirement that is not known', { default: [{ type: 'accept' }] }],
-    ['with a member that is not known', { default: reject, extra: 1 }],
-    ['with two keys', { default: [{ type: 'sigstoreSigned', keyPath: '/a', keyData: 'AAAA' }] }],
-    ['with no key', { default: [{ type: 'signedBy', keyType: 'GPGKeys' }] }],
-    [
-      'that wants a transparency log',
-      { default: [{ type: 'sigstoreSigned', keyPath: '/a', rekorPublicKeyPath: '/b' }] },
-    ],
-  ])('%s is refused', (_what, policy) => expect(() => imagePolicy.parse(policy)).toThrow(MalformedError));
-});
-
-describeWithVectors('the sample of a policy', () => {
-  const sample = () => imagePolicy.parse(jsonVector('kbs/image/signature-policy.json'));
-  it.each([
-    ['busybox', 'default', ['reject']],
-    ['dir:/srv/app', 'dir:', ['insecureAcceptAnything']],
-    ['example.com/playground/app', 'docker:example.com/playground', ['insecureAcceptAnything']],
-    ['example.com/hardened/app', 'docker:example.com/hardened', ['signedBy', 'signedBy']],
-    ['registry.access.redhat.com/x', 'docker:registry.access.redhat.com', ['signedBy', 'signedBy']],
-    ['other.access.redhat.com/x', 'docker:*.access.redhat.com', ['signedBy', 'signedBy']],
-    ['other.redhat.com/x', 'docker:*.redhat.com', ['signedBy', 'signedBy']],
-    ['example.com/other', 'docker:*.com', ['signedBy', 'signedBy']],
-  ])('has for %s the rule of %s', (name, scope, types) => {
-    const found = requirementsFor(sample(), parseImageReference(name));
-    expect([found.scope, found.requirements.map(({ type }) => type)]).toEqual([scope, types]);
   });
 });
