@@ -17,7 +17,8 @@ function placeForTemporaryFiles(): string {
 
 // Vitest would write without colours into a pipe.
 if (process.stdout.isTTY) process.env['FORCE_COLOR'] ??= '1';
-const folder = mkdtempSync(join(placeForTemporaryFiles(), 'vouchsafe-tests-'));
+// Short: the path of a socket has 107 bytes at most.
+const folder = mkdtempSync(join(placeForTemporaryFiles(), 'vt-'));
 try {
   const { status, findings, remains, searched } = await runAndSearch(folder, process.argv.slice(2), (part) =>
     process.stdout.write(part),

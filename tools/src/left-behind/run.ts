@@ -23,7 +23,7 @@ export async function runAndSearch(
   show: (part: Uint8Array) => void,
   { everyMs = 200, marker }: RunOptions = {},
 ): Promise<SearchResult & { readonly status: number }> {
-  const [temporary, kept] = [join(folder, 'temporary'), join(folder, 'kept')];
+  const [temporary, kept] = [join(folder, 'tmp'), join(folder, 'kept')];
   for (const each of [temporary, kept]) mkdirSync(each);
   // As /tmp is: tests start servers of other users, too.
   chmodSync(folder, 0o711);

@@ -1,6 +1,5 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { toBase64, toHex } from '@vouchsafe/sev';
 
 /** A secret in every form in which it could have been written down. */
 export interface Marker {
@@ -32,7 +31,7 @@ export function filesBelow(folder: string): string[] {
 }
 
 function formsOf(bytes: Uint8Array): Readonly<Record<string, Buffer>> {
-  const hex = toHex(bytes);
+  const hex = Buffer.from(bytes).toString('hex');
   const texts: [string, string][] = [
     ['in hexadecimal', hex],
     ['in upper-case hexadecimal', hex.toUpperCase()],
@@ -48,7 +47,7 @@ function formsOf(bytes: Uint8Array): Readonly<Record<string, Buffer>> {
 
 /** Base64 of text in which the secret begins at a place of this remainder by 3, without the characters it shares. */
 function base64Forms(bytes: Uint8Array, shift: number): [string, string][] {
-  const whole = toBase64(Uint8Array.of(...new Array<number>(shift).fill(0), ...bytes));
+  const whole = Buffer.concat([Buffer.alloc(shift), bytes]).toString('base64');
   const core = whole.slice(shift === 0 ? 0 : 4, Math.floor((shift + bytes.length) / 3) * 4);
   return [
     [`in base64, shifted by ${shift}`, core],
