@@ -71,7 +71,7 @@ describe('a guest channel', () => {
     const second = openGuestChannel({ transport: hostOf(first.firmware), key, vmpck: 0, sequence: 2n });
     await second.request(tscRequest);
     expect(first.firmware.answered).toHaveLength(2);
-    expect(() => open(undefined, { sequence: 3n })).toThrow('sequence');
+    for (const sequence of [3n, -2n]) expect(() => open(undefined, { sequence })).toThrow('sequence');
     expect(() => open(undefined, { vmpck: 4 })).toThrow('vmpck');
   });
 
