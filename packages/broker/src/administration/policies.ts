@@ -31,7 +31,7 @@ export async function setPolicy(
   const { name, content } = given;
   const kind = languageOf(content);
   const prepared = await prepareReleasePolicy(kind, content);
-  const warnings = 'warnings' in prepared ? (prepared.warnings as readonly string[]) : [];
+  const { warnings = [] } = prepared;
   await prepared.close();
   const author = byWhom(who);
   const stored = await inTransaction(state.db, async (tx) => {

@@ -28,4 +28,3 @@ export const challengeChecks = checkTable({
     kind: 'authenticity',
   },
 });
-export type ChallengeCheck = keyof typeof challengeChecks;

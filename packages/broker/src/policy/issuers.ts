@@ -1,4 +1,4 @@
-import { parseStrictJson } from '@vouchsafe/protocol';
+import { parseStrictJson, utf8Text } from '@vouchsafe/protocol';
 import { InvalidArgumentError } from '@vouchsafe/sev';
 import type { JWK } from 'jose';
 import { z } from 'zod';
@@ -28,7 +28,7 @@ export const issuerKeysSchema = z.array(issuerKeySchema).min(1).max(16);
 
 /** The issuer that is stored under a name: a list of public JWKs. @throws InvalidArgumentError, MalformedError */
 export function parseIssuer({ name, content }: Pick<StoredPolicy, 'name' | 'content'>): ReferenceIssuer {
-  const json = parseStrictJson('issuer', new TextDecoder().decode(content));
+  const json = parseStrictJson('issuer', utf8Text('issuer', content));
   const parsed = issuerKeysSchema.safeParse(json);
   if (!parsed.success) throw new InvalidArgumentError('issuer', `${name} has no list of public keys`);
   return { name, keys: parsed.data as readonly JWK[] };

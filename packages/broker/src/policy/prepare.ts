@@ -1,4 +1,5 @@
-import { InvalidArgumentError, MalformedError } from '@vouchsafe/sev';
+import { utf8Text } from '@vouchsafe/protocol';
+import { InvalidArgumentError } from '@vouchsafe/sev';
 import { cedarReleasePolicy } from './cedar/release-policy.js';
 import { isWasm } from './compiled-rego/module-shape.js';
 import { compiledReleasePolicy } from './compiled-rego/release-policy.js';
@@ -15,7 +16,7 @@ export async function prepareReleasePolicy(
   content: Uint8Array,
 ): Promise<ReleasePolicy> {
   if (kind === 'compiled-rego') return compiledReleasePolicy(content);
-  const text = textOf(content);
+  const text = utf8Text('policy', content);
   return kind === 'cedar' ? cedarReleasePolicy(text) : trusteeReleasePolicy(text);
 }
 
@@ -26,22 +27,8 @@ export async function prepareStoredPolicy({ kind, content }: StoredPolicy): Prom
   return prepareReleasePolicy(kind, content);
 }
 
-/** Which language a policy is in: WebAssembly, Rego, or Cedar. */
+/** Which language a policy is in: WebAssembly, Rego, or Cedar. @throws MalformedError for bytes that are neither that nor text */
 export function languageOf(content: Uint8Array): ReleasePolicyKind {
   if (isWasm(content)) return 'compiled-rego';
-  return /^\s*package\s/m.test(textOf(content)) ? 'trustee' : 'cedar';
-}
-
-function textOf(content: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(content);
-  } catch {
-    throw new MalformedError({
-      structure: 'policy',
-      field: '/',
-      offset: 0,
-      expected: 'text in UTF-8, or WebAssembly',
-      found: 'other bytes',
-    });
-  }
+  return /^\s*package\s/m.test(utf8Text('policy', content)) ? 'trustee' : 'cedar';
 }

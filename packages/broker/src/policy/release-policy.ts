@@ -54,6 +54,8 @@ export interface ReleasePolicy {
   readonly id: string;
   /** Whether an answer depends on how many machines have had the resource; they are counted for these policies alone. */
   readonly countsMachines: boolean;
+  /** What its type checker found odd and did not refuse. */
+  readonly warnings?: readonly string[];
   /** Answers no where it cannot answer: a policy that fails denies, and says how it failed. */
   ask(question: PolicyQuestion): Promise<PolicyAnswer>;
   /** Ends what the policy holds: a worker. */

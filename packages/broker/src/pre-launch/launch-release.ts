@@ -9,7 +9,6 @@ import {
   measureLaunch,
   parseGuestPolicy,
   parseLaunchMeasurement,
-  type Secret,
   toBase64,
   toHex,
 } from '@vouchsafe/sev';
@@ -88,39 +87,32 @@ export function launchRelease(options: LaunchReleaseOptions): LaunchSecretSource
     const session = launchSessionName(launch.evidence.launchId);
     recordMeasurement(tx, options, { ...launch, accepted: true });
     const released: LaunchSecret[] = [];
-    const opened: Secret[] = [];
-    try {
-      for (const { guid, resource } of kind.secrets) {
-        const machine = machineOf(claims, session);
-        const question = { path: parseResourcePath(resource), claims, appraisal: launch.appraisal, machine };
-        const { decision, found } = await decideRelease(tx, options, question, ready);
-        if (!decision.allowed) throw new Denied(resource, decision.rule, decision.denials);
-        const reference = recordDecision(tx, resource, session, decision);
-        const outcome = await state.resources.fetchForRelease(tx, {
-          path: resource,
-          found,
-          guestKey: session,
-          session,
-          machine,
-          details: { decision: reference, launch: options.launch },
-        });
-        if (outcome.outcome !== 'released') {
-          const denial = {
-            rule: `resource.${outcome.outcome}`,
-            claim: 'resource',
-            ...unreleasable[outcome.outcome],
-          };
-          throw new Denied(resource, denial.rule, [denial]);
-        }
-        opened.push(outcome.secret);
-        released.push({ guid, data: outcome.secret });
+    for (const { guid, resource } of kind.secrets) {
+      const machine = machineOf(claims, session);
+      const question = { path: parseResourcePath(resource), claims, appraisal: launch.appraisal, machine };
+      const { decision, found } = await decideRelease(tx, options, question, ready);
+      if (!decision.allowed) throw new Denied(resource, decision.rule, decision.denials);
+      const reference = recordDecision(tx, resource, session, decision);
+      const outcome = await state.resources.fetchForRelease(tx, {
+        path: resource,
+        found,
+        guestKey: session,
+        session,
+        machine,
+        details: { decision: reference, launch: options.launch },
+      });
+      if (outcome.outcome !== 'released') {
+        const denial = {
+          rule: `resource.${outcome.outcome}`,
+          claim: 'resource',
+          ...unreleasable[outcome.outcome],
+        };
+        throw new Denied(resource, denial.rule, [denial]);
       }
-      requireFit(released);
-      return released;
-    } catch (error) {
-      for (const secret of opened) secret.zero();
-      throw error;
+      released.push({ guid, data: outcome.secret });
     }
+    requireFit(released);
+    return released;
   }
 
   function recordDecision(tx: Transaction, resource: string, session: string, decision: Decision): string {

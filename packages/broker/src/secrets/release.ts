@@ -47,7 +47,7 @@ export interface ReleaseDependencies {
 
 /**
  * Counts a release, opens the secret and writes the record's entry, all in the caller's transaction: the secret must not
- * leave before that is durable.
+ * leave before that is durable, and is zeroed if it never is.
  *
  * The newest version that is enabled and valid now is released. Where releases are counted, the guest key that has had
  * a version gets it again in the same session, free of charge; any other key or session is another release.
@@ -81,6 +81,7 @@ export async function fetchForRelease(
   }
 
   const secret = await openContent(tx, keys, resource.id, version);
+  tx.ifUndone(() => secret.zero());
   const machine =
     request.machine === undefined
       ? undefined

@@ -1,4 +1,4 @@
-import { InvalidArgumentError } from '@vouchsafe/sev';
+import { InvalidArgumentError, openSecret, type Secret } from '@vouchsafe/sev';
 import { expect, it } from 'vitest';
 import { inTransaction } from '../state/database.js';
 import { onEveryEngine } from '../state/testing/engines.js';
@@ -136,6 +136,18 @@ onEveryEngine('the secrets', (newDatabase) => {
     ]);
     expect(await resources.describe(db, 'a/b/c')).toEqual(listed[0]);
     expect(await resources.describe(db, 'a/b/d')).toBeUndefined();
+  });
+
+  it('are not left in memory by a release that is not kept', async () => {
+    const { resources, db } = await store([{}]);
+    let opened: Secret | undefined;
+    const undone = inTransaction(db, async (tx) => {
+      const fetched = await resources.fetchForRelease(tx, { path, guestKey: 'k', session: 's' });
+      if (fetched.outcome === 'released') opened = fetched.secret;
+      throw new RangeError('stop');
+    });
+    await expect(undone).rejects.toThrow('stop');
+    expect(() => openSecret(opened!)).toThrow(/zeroed/);
   });
 
   it('count the machines that had them', async () => {

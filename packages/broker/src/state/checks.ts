@@ -31,7 +31,7 @@ export const stateChecks = checkTable({
   'broker.clock': {
     title: 'clock not behind what the broker has seen',
     protects: 'a clock that is set back would let expired secrets, tokens and reference values live again',
-    hint: 'set the clock right; if it once ran ahead, open the state with `acceptClock`, which the record will say',
+    hint: 'set the clock right; if it once ran ahead: `vouchsafe broker serve --accept-clock`, which the record will say',
     kind: 'authenticity',
   },
 });

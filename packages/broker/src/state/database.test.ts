@@ -53,6 +53,22 @@ onEveryEngine('a database', (newDatabase) => {
     expect(done).toEqual([]);
   });
 
+  it('what a transaction brought into memory can be put away if it is not kept', async () => {
+    const db = await open(newDatabase());
+    const put: string[] = [];
+    const kept = inTransaction(db, async (tx) => {
+      tx.ifUndone(() => put.push('of the one that is kept'));
+    });
+    await kept;
+    const failed = inTransaction(db, async (tx) => {
+      tx.ifUndone(() => put.push('first'));
+      tx.ifUndone(() => put.push('second'));
+      throw new RangeError('stop');
+    });
+    await expect(failed).rejects.toThrow('stop');
+    expect(put).toEqual(['first', 'second']);
+  });
+
   it('transactions of two replicas that read and then write wait for each other', async () => {
     const url = newDatabase();
     const replicas = await Promise.all([open(url), open(url)]);

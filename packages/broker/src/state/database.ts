@@ -44,6 +44,8 @@ export interface Transaction extends Queries {
   conclude<T>(conclusion: Conclusion<T>, item: T): void;
   /** Runs once the transaction is durable; not at all if it fails. */
   afterCommit(work: () => Promise<void> | void): void;
+  /** Runs once the transaction is over and was not kept, before it is tried again: for what must not stay in memory. */
+  ifUndone(work: () => void): void;
 }
 
 /** Runs work in a transaction of the engine. @param ready called before the commit, when everything else has been done */
@@ -139,6 +141,7 @@ export async function inTransaction<T>(db: Database, work: (tx: Transaction) => 
   for (let attempt = 1; ; attempt++) {
     const conclusions = new Conclusions();
     const after: (() => Promise<void> | void)[] = [];
+    const undone: (() => void)[] = [];
     let isFinished = false;
     let failure: unknown;
     let result: T;
@@ -152,6 +155,7 @@ export async function inTransaction<T>(db: Database, work: (tx: Transaction) => 
               query,
               conclude: (conclusion, item) => conclusions.add(conclusion, item),
               afterCommit: (each) => after.push(each),
+              ifUndone: (each) => undone.push(each),
             });
             return { value, conclusions };
           } catch (error) {
@@ -165,6 +169,7 @@ export async function inTransaction<T>(db: Database, work: (tx: Transaction) => 
         },
       );
     } catch (error) {
+      for (const each of undone) each();
       // Rolling back may fail too, over a connection that is gone; why it was done says more.
       const cause = failure ?? error;
       if (attempt >= attempts || !mayRepeat(cause, isFinished)) throw asUnavailable(cause, db.name);

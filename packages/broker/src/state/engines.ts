@@ -51,8 +51,12 @@ async function openLibsql(path: string, more: readonly string[]): Promise<Sqlite
     closeSync(openSync(path, 'a', 0o600));
     // Its time-out is short, because it stops the whole process; others are waited for without that.
     const database = new Libsql(path, { timeout: 2 });
-    for (const pragma of [...pragmas, ...more]) {
-      await waitingForOthers(() => database.exec(`pragma ${pragma}`));
+    try {
+      for (const pragma of [...pragmas, ...more])
+        await waitingForOthers(() => database.exec(`pragma ${pragma}`));
+    } catch (error) {
+      database.close();
+      throw error;
     }
     return { prepare: remembering((sql) => database.prepare(sql)), close: () => closeLibsql(database) };
   } catch (cause) {

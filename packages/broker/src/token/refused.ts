@@ -1,4 +1,4 @@
-import { type Appraisal, Appraiser, checkTable, VouchsafeError } from '@vouchsafe/sev';
+import { checkTable, VouchsafeError } from '@vouchsafe/sev';
 
 /** The checks of a token that somebody presents, in the order in which they are made. */
 export const tokenChecks = checkTable({
@@ -51,19 +51,4 @@ export class TokenRefusedError extends VouchsafeError {
     super(`token refused: ${title} (${check}): found ${found}`, { hint, ...options });
     this.check = check;
   }
-}
-
-/** The same as an Appraisal: every check up to the one that failed has passed. */
-export function tokenAppraisal(refused?: TokenRefusedError): Appraisal {
-  const appraiser = new Appraiser('attestation token', tokenChecks);
-  for (const id of Object.keys(tokenChecks) as TokenCheck[]) {
-    const expected = tokenChecks[id].title;
-    if (refused?.check === id) {
-      appraiser.report(id, false, { expected, found: refused.message });
-      appraiser.abandon('not examined');
-      break;
-    }
-    appraiser.report(id, true, { expected, found: 'so it is' });
-  }
-  return appraiser.finish();
 }

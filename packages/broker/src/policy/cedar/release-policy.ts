@@ -8,7 +8,6 @@ import { releaseSchema } from './schema.js';
 /** A release policy in Cedar. */
 export interface CedarReleasePolicy extends ReleasePolicy {
   readonly language: 'cedar';
-  /** What the type checker found odd and did not refuse. */
   readonly warnings: readonly string[];
 }
 
