@@ -14,6 +14,7 @@ import {
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { testAuthorityKeys } from '../../../../../kds/src/testing/authority-keys.js';
 import { temporaryFolder } from '../../../../../kds/src/testing/temporary.js';
+import { repository } from '../../../testing/process.js';
 import { run, runJson, start } from '../../../testing/run.js';
 
 interface Served {
@@ -97,7 +98,7 @@ describe('guest report', () => {
   it('is had with the script of docs/attestation-folder.md, without any program of ours', async () => {
     const at = await workFolder();
     const { folder, root, measurement } = await serve(at);
-    const page = readFileSync(join(import.meta.dirname, '../../../../../../docs/attestation-folder.md'), 'utf8');
+    const page = readFileSync(join(repository, 'docs/attestation-folder.md'), 'utf8');
     const script = /^```sh\n(.*?)^```$/ms.exec(page)?.[1] ?? 'false';
     expect(new Set(script.match(/^[a-z]+/gm)), 'programs of the script').toEqual(new Set(['mkdir', 'cat']));
     writeFileSync(at('nonce.bin'), nonce);
