@@ -8,7 +8,7 @@ import {
 } from '@vouchsafe/sev';
 import { describe, expect, test } from 'vitest';
 import { type FakeSnpHostOptions, fakeSnpHost } from '../testing/fake-snp-host.js';
-import { openGuestPages, remainingAreas } from './early-boot.js';
+import { openGuestPages, readCpuid, remainingAreas, takeSecrets } from './early-boot.js';
 import { callHost } from './ghcb-exit.js';
 
 const ghcbAddress = 0xd000;
@@ -60,10 +60,27 @@ describe('agreeing with the hypervisor', () => {
       lie(ghcbMsrCodes.REGISTER_REQUEST, () => 0xffff_ffff_ffff_f013n),
       'unavailable',
     ],
+    // The right contents, as an answer to something else.
+    ...[
+      ghcbMsrCodes.SEV_INFORMATION_REQUEST,
+      ghcbMsrCodes.FEATURES_REQUEST,
+      ghcbMsrCodes.PAGE_STATE_REQUEST,
+      ghcbMsrCodes.REGISTER_REQUEST,
+    ].map((code): [string, FakeSnpHostOptions, string] => [
+      `that answers 0x${code.toString(16)} under another number`,
+      lie(code, (honest) => honest ^ 0x800n),
+      'unavailable',
+    ]),
   ])('a hypervisor %s is left alone', async (_name, options, code) => {
     const { view } = fakeSnpHost(options);
     await expect(openGuestPages({ view, launched, ghcbAddress })).rejects.toMatchObject({ code });
   });
+});
+
+test('firmware without the sections of SEV-SNP has no keys and no CPUID values', async () => {
+  const { view } = fakeSnpHost();
+  await expect(takeSecrets(view, [])).rejects.toThrow(/no section SECRETS/);
+  await expect(readCpuid(view, [])).rejects.toThrow(/no section CPUID/);
 });
 
 describe('memory of the guest’s own', () => {
