@@ -35,6 +35,7 @@ describe('RMPUPDATE', () => {
     ['of 2 MiB at a guest address for 4 KiB', 0x20_0000, guests(0x1000, { size: '2M' })],
     ['inside a guest’s page', page, guests(0x801)],
     ['below guest memory', page, guests(-4096)],
+    ['beyond what a number holds of guest memory', page, guests(2 ** 60)],
     ['without an owner that is immutable', page, { ...hypervisors, immutable: true }],
     ['without an owner that has an ASID', page, { ...hypervisors, asid }],
     ['without an owner at a guest address', page, { ...hypervisors, guestAddress: 4096 }],
