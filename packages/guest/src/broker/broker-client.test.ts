@@ -69,6 +69,17 @@ describe('a guest that asks a key broker', () => {
     expect(server.keys[0]!.alg).toBe(keyKind === 'RSA-OAEP-256' ? 'RSA-OAEP-256' : 'ECDH-ES+A256KW');
   });
 
+  it('zeroes its key at the end, and gets nothing any more', async () => {
+    const { server, client } = await meet();
+    const { key } = await client.passport();
+    expect(key.privateKey.isZeroed).toBe(false);
+    await client.close();
+    expect(key.privateKey.isZeroed).toBe(true);
+    await expect(client.getResource(path)).rejects.toThrow('it was closed');
+    await expect(client.token()).rejects.toThrow('it was closed');
+    expect(server.requests).toEqual(exchange);
+  });
+
   it('attests once for many secrets, asked for at once too', async () => {
     const { server, client } = await meet();
     await Promise.all([client.getResource(path), client.getResource(path), client.token()]);

@@ -9,7 +9,7 @@ import {
   type TeeKeyKind,
   type TeeKeyPair,
 } from '@vouchsafe/protocol';
-import { type Secret, UnavailableError } from '@vouchsafe/sev';
+import { InvalidArgumentError, type Secret, UnavailableError } from '@vouchsafe/sev';
 import { attest, type BrokerSession } from './attestation.js';
 import { BrokerChannel, type BrokerChannelOptions } from './broker-channel.js';
 import type { ReportSource } from './evidence.js';
@@ -48,6 +48,8 @@ export interface KeyBrokerClient {
    * @throws as {@link KeyBrokerClient.getResource}
    */
   passport(): Promise<{ readonly token: string; readonly key: TeeKeyPair }>;
+  /** Zeroes the guest's key. Whatever is asked afterwards throws InvalidArgumentError. */
+  close(): Promise<void>;
 }
 
 /** Attests anew this much before a session's end, in milliseconds, or at half its life. */
@@ -63,6 +65,7 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
   const { keyKind, now } = options;
   let key: Promise<TeeKeyPair> | undefined;
   let session: Promise<BrokerSession> | undefined;
+  let isClosed = false;
 
   /** The session that follows one that is over: one attestation, however many ask for secrets. */
   function sessionAfter(over: Promise<BrokerSession> | undefined): Promise<BrokerSession> {
@@ -77,6 +80,7 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
   }
 
   async function currentSession(): Promise<HeldSession> {
+    if (isClosed) throw new InvalidArgumentError('key broker client', 'it was closed');
     const held = sessionAfter(undefined);
     const { begun, lifetime } = await held;
     const left = begun + lifetime - now();
@@ -111,7 +115,16 @@ export function connectKeyBroker(options: KeyBrokerOptions): KeyBrokerClient {
     return { token, key: pair };
   }
 
-  return { getResource, passport, token: async () => (await passport()).token };
+  return {
+    getResource,
+    passport,
+    token: async () => (await passport()).token,
+    async close() {
+      isClosed = true;
+      const made = await key?.catch(() => undefined);
+      made?.privateKey.zero();
+    },
+  };
 }
 
 /** A session with the promise that it is known by while others ask for it. */

@@ -91,7 +91,10 @@ export async function openAgentSources(inputs: AgentInputs, context: Context): P
       dataHub,
       kernel,
       from: sources.map(({ from }) => from),
-      close: async () => device?.close(),
+      async close() {
+        await broker?.close();
+        await device?.close();
+      },
     };
   } catch (error) {
     await device?.close();

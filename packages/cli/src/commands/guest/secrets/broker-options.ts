@@ -45,26 +45,27 @@ export async function withKeyBroker<T>(
 ): Promise<T> {
   const { connectKeyBroker } = await import('@vouchsafe/guest');
   const device = inputs.device();
+  let client: KeyBrokerClient | undefined;
   try {
-    return await work(
-      connectKeyBroker({
-        address: broker,
-        device,
-        trust: {
-          ...(ca === undefined ? {} : { authorities: await textFile(ca, 'authorities', io) }),
-          ...(fingerprint === undefined ? {} : { certificateFingerprint: fingerprint }),
-        },
-        ...(initData === undefined ? {} : { initData: await textFile(initData, 'init-data', io) }),
-        ...(tokenKeys.length === 0 ? {} : { tokenKeys }),
-        ...(keyKind === undefined ? {} : { keyKind }),
-        now: () => performance.now(),
-        pause: async (milliseconds) => {
-          progress.step(`the broker is busy or away; trying again in ${milliseconds / 1000} seconds`);
-          await wait(milliseconds);
-        },
-      }),
-    );
+    client = connectKeyBroker({
+      address: broker,
+      device,
+      trust: {
+        ...(ca === undefined ? {} : { authorities: await textFile(ca, 'authorities', io) }),
+        ...(fingerprint === undefined ? {} : { certificateFingerprint: fingerprint }),
+      },
+      ...(initData === undefined ? {} : { initData: await textFile(initData, 'init-data', io) }),
+      ...(tokenKeys.length === 0 ? {} : { tokenKeys }),
+      ...(keyKind === undefined ? {} : { keyKind }),
+      now: () => performance.now(),
+      pause: async (milliseconds) => {
+        progress.step(`the broker is busy or away; trying again in ${milliseconds / 1000} seconds`);
+        await wait(milliseconds);
+      },
+    });
+    return await work(client);
   } finally {
+    await client?.close();
     await device.close();
   }
 }
