@@ -1,6 +1,7 @@
 import { generateIssuerKey, type ReferenceDocument, type Role } from '@vouchsafe/broker';
 import type { BrokerAttack } from '../attack.js';
-import { type Answer, brokerOutcome, required } from './answers.js';
+import { type Answer, required } from './answers.js';
+import { brokerOutcome } from './outcome.js';
 import { type BrokerRig, base64Of } from './world.js';
 
 /** Whoever may tell the broker something, and tells it what is another's to say. */

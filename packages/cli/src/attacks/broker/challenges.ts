@@ -2,7 +2,8 @@ import { initDataText } from '@vouchsafe/protocol';
 import { amdEndorsementRoots, snpReports } from '@vouchsafe/sev';
 import type { BrokerAttack, Outcome } from '../attack.js';
 import { flipped } from '../interfering-host.js';
-import { type Answer, brokerOutcome } from './answers.js';
+import type { Answer } from './answers.js';
+import { brokerOutcome } from './outcome.js';
 import type { BrokerRig } from './world.js';
 
 /** Who answers a challenge, with what, and how often: on the host's network, where every message can be kept and altered. */

@@ -3,7 +3,8 @@ import { type Broker, checkpointFile } from '@vouchsafe/broker';
 import { RefusedError, verdict } from '@vouchsafe/sev';
 import type { BrokerAttack, Outcome } from '../attack.js';
 import { flipped } from '../interfering-host.js';
-import { brokerOutcome, required } from './answers.js';
+import { required } from './answers.js';
+import { brokerOutcome } from './outcome.js';
 import { type BrokerRig, diskKey } from './world.js';
 
 /** Whoever can write to the database, put back an old copy of it, or turn the broker's clock. */

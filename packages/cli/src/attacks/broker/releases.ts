@@ -1,7 +1,8 @@
 import { toHex } from '@vouchsafe/sev';
 import type { BrokerAttack } from '../attack.js';
-import { type Answer, brokerOutcome, required } from './answers.js';
+import { type Answer, required } from './answers.js';
 import type { EvidenceChanges } from './guest.js';
+import { brokerOutcome } from './outcome.js';
 import { type BrokerRig, diskKey } from './world.js';
 
 /** A machine that has attested, and what it asks for beyond what is meant for it. */

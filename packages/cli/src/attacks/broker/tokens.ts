@@ -1,7 +1,8 @@
 import { createHmac } from 'node:crypto';
 import { fromBase64Url, toBase64Url } from '@vouchsafe/protocol';
 import type { BrokerAttack } from '../attack.js';
-import { ask, brokerOutcome, required } from './answers.js';
+import { ask, required } from './answers.js';
+import { brokerOutcome } from './outcome.js';
 import { type BrokerRig, diskKey } from './world.js';
 
 /** What speaks for a machine after it has attested: the broker's token, and the cookie of its session. */
