@@ -16,7 +16,7 @@ import {
   packetName,
   refusedAt,
 } from '../testing/encrypted-image.js';
-import { blobPath, digestOf, makeOciImage, manifestOf } from '../testing/oci-image.js';
+import { blobPath, digestOf, editManifest, makeOciImage, manifestOf } from '../testing/oci-image.js';
 import { temporaryFolder } from '../testing/temporary.js';
 import { decryptImage } from './decrypt-image.js';
 import { encryptImage } from './encrypt-image.js';
@@ -124,6 +124,12 @@ describe('encrypting and decrypting an image', () => {
       field: `blob ${second}`,
     });
     expect(readdirSync(join(folder, 'out/blobs/sha256'))).toEqual([]);
+  });
+
+  it('whose layer nobody wrapped a key for is not decrypted', async () => {
+    const { secret, decrypt } = await encrypted({ count: 1 });
+    editManifest(secret, ({ layers: [layer] }) => delete layer!.annotations![packetName]);
+    await expect(decrypt()).rejects.toThrow(/has no key that a key provider wrapped/);
   });
 
   it('is described without keys', async () => {
