@@ -299,7 +299,7 @@ describe('guest requests', () => {
           const answer = await call(request(0xf000, 0x7000, { exitCode, rax: address, rbx: pages }));
           return { ...snpGuestRequestResult(answer.exitInfo2), pages: answer.rbx };
         };
-        const answers = [await ask(2n), await ask(3n, 0x1_0010n), await ask(3n)];
+        const answers = [await ask(2n), await ask(3n, 0x1_0010n), await ask(3n, 0x4000_0000n), await ask(3n)];
         return { answers, table: await view.readShared(0x1_0000, 0x2001) };
       },
       { certificateTable: new Uint8Array(0x2001).fill(5) },
@@ -307,6 +307,7 @@ describe('guest requests', () => {
     const { answers, table } = await result;
     expect(answers).toEqual([
       { firmwareError: 0, vmmError: 1, pages: 3n },
+      { firmwareError: 0, vmmError: 3, pages: 3n },
       { firmwareError: 0, vmmError: 3, pages: 3n },
       // The message is none: now the firmware says so.
       { firmwareError: 0x16, vmmError: 0, pages: 3n },
