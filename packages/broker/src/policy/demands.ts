@@ -73,7 +73,7 @@ export const demandChecks = checkTable({
   'demand.measurement': {
     title: 'measurement is a known one',
     protects: 'the host could start other software than the owner’s',
-    hint: 'publish the measurement in a new version of your reference values, if it is yours: `vouchsafe broker reference`',
+    hint: 'if it is yours, publish it in a new version of your reference values: `vouchsafe broker reference publish --measurement …`',
     kind: 'expectation',
   },
   'demand.reference-validity': {

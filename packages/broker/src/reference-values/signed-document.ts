@@ -103,7 +103,7 @@ export async function examine(
   const signed = await anyVerifies(text, keys, alg);
   appraiser.report('reference.signature', signed, {
     expected: `a valid signature by ${issuer.name}`,
-    found: signed ? 'a valid signature' : `none by its ${keys.length} keys for ${alg}`,
+    found: signed ? 'a valid signature' : `none by a key of its ${keys.length} for ${alg}`,
   });
   return signed ? document : undefined;
 }
