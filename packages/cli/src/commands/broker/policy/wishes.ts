@@ -12,8 +12,8 @@ export const wishOptions = grouped('A ready-made policy: all that is given must 
   product: repeated(choice('--product <line>', 'only this product line', productLines)),
   idKey: repeated(text('--id-key <hex>', 'only guests signed by this ID key (its digest)')),
   authorKey: repeated(text('--author-key <hex>', 'only guests signed by this author key (its digest)')),
-  chip: repeated(text('--chip <hex>', 'only this chip')),
-  denyChip: repeated(text('--deny-chip <hex>', 'not this chip')),
+  chipId: repeated(text('--chip-id <hex>', 'only this chip')),
+  denyChipId: repeated(text('--deny-chip-id <hex>', 'not this chip')),
   notBefore: instant('--not-before <date>', 'not before'),
   notAfter: instant('--not-after <date>', 'not after'),
   machines: number('--machines <n>', 'so many machines at most', { least: 1, most: 1_000_000 }),
@@ -27,8 +27,8 @@ export interface WishInput {
   readonly product: readonly string[];
   readonly idKey: readonly string[];
   readonly authorKey: readonly string[];
-  readonly chip: readonly string[];
-  readonly denyChip: readonly string[];
+  readonly chipId: readonly string[];
+  readonly denyChipId: readonly string[];
   readonly notBefore?: number | undefined;
   readonly notAfter?: number | undefined;
   readonly machines?: number | undefined;
@@ -45,8 +45,8 @@ export function wishesOf(input: WishInput): PolicyWishes | undefined {
     productLines: some(input.product as readonly ProductLine[]),
     idKeyDigests: some(input.idKey),
     authorKeyDigests: some(input.authorKey),
-    chips: some(input.chip),
-    deniedChips: some(input.denyChip),
+    chips: some(input.chipId),
+    deniedChips: some(input.denyChipId),
     notBefore: input.notBefore,
     notAfter: input.notAfter,
     machines: input.machines,
