@@ -18,6 +18,7 @@ const onlyInFull = [
   'packages/cli/src/serverless-page.test.ts',
   'packages/cli/src/commands/up/up.test.ts',
   'packages/cli/src/demo/boot/boot.test.ts',
+  'packages/cli/src/demo/broker/broker-demo.test.ts',
   'tools/src/bench/index.test.ts',
   'tools/src/broker-load/memory.test.ts',
   'tools/src/broker-load/traces.test.ts',

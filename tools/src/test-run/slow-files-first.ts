@@ -19,7 +19,6 @@ const slowFiles = [
   'attestation/replicas',
   'page/page',
   'snp/real-endorsements',
-  'broker/broker-demo',
   'record/tampering',
   'legacy/naples-chain',
   'image/skopeo',
