@@ -72,8 +72,7 @@ test('keys that are none, of another curve or of another owner are refused witho
 
 const openssl = spawnSync('openssl', ['version']).status === 0;
 
-test(openssl ? 'openssl reads the key' : 'skipped: no openssl to read the key with', async () => {
-  if (!openssl) return;
+test.skipIf(!openssl)('openssl reads the key (package openssl)', async () => {
   const { key } = await makePlatformOwner();
   const { stdout } = spawnSync('openssl', ['ec', '-inform', 'DER', '-noout', '-text'], {
     input: openSecret(writeOwnerKey(key)),
