@@ -12,6 +12,7 @@ import type { FastifyInstance } from 'fastify';
 import type { JWK } from 'jose';
 import { databaseAdminTokens } from './administration/admin-token-repository.js';
 import type { AdministrationContext } from './administration/context.js';
+import { notInitialised } from './administration/initialised.js';
 import { denyAllPolicy, setPolicy } from './administration/policies.js';
 import { setIssuer } from './administration/references.js';
 import { roles } from './administration/roles.js';
@@ -137,11 +138,7 @@ async function brokerOver(state: BrokerState, development: boolean, options: Bro
   });
   const context = administrationOf(state, options, metrics);
   const { keys, rules, tokens } = context;
-  if ((await keys.publicKeys()).length === 0) {
-    throw new UnavailableError('broker', 'its database has not been initialised', {
-      hint: 'run `vouchsafe broker init` first',
-    });
-  }
+  if ((await keys.publicKeys()).length === 0) throw notInitialised();
   const shelf = createEndorsementShelf({
     roots,
     repository: databaseEndorsements(state.db),
@@ -386,7 +383,7 @@ export async function initialiseBroker(options: InitialiseBrokerOptions): Promis
     const context = administrationOf(state, options, createMetrics({ version: brokerVersion }));
     if ((await context.keys.publicKeys()).length > 0) {
       throw new UnavailableError('broker', 'its database has been initialised before', {
-        hint: 'start it: `vouchsafe broker serve`',
+        hint: 'start it: `vouchsafe broker serve`; where nobody has its token, `vouchsafe broker token recover`',
       });
     }
     const by = { kind: 'token', id: 'init', name: 'broker init', roles } as const;

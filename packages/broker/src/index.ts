@@ -1,11 +1,14 @@
+export { type RecoveredAdministration, recoverAdministration } from './administration/recover.js';
 export * from './administration/roles.js';
 export type { AdminTokenDescription } from './administration/tokens.js';
 export type { TrusteeIdentityProvider } from './administration/trustee-tokens.js';
 export type { Claims, PreLaunchClaims, SnpClaims } from './attestation/claims.js';
 export * from './broker.js';
+export { type ChangedMasterKey, changeConfiguredMasterKey } from './configuration/change-master-key.js';
 export {
   type BrokerConfiguration,
   configurationText,
+  type MasterKeyPlace,
   parseBrokerConfiguration,
 } from './configuration/configuration.js';
 export { configurationFile } from './configuration/file-name.js';

@@ -9,7 +9,9 @@ export class UnauthenticatedError extends VouchsafeError {
 
   constructor(reason: UnauthenticatedReason) {
     super('no administrator’s token that is good here was presented', {
-      hint: 'send `Authorization: Bearer TOKEN`; `vouchsafe broker token issue` makes one',
+      hint:
+        'send `Authorization: Bearer TOKEN`; `vouchsafe broker token issue` makes one, and where no good one is left ' +
+        '`vouchsafe broker token recover` in the broker’s folder',
     });
     this.reason = reason;
   }

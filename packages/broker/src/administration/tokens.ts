@@ -22,7 +22,7 @@ export interface AdminTokenDescription {
 
 /** Makes a token. It is in the answer and nowhere else. @throws InvalidArgumentError */
 export async function issueToken(
-  { state, tokens, random }: AdministrationContext,
+  { state, tokens, random }: Pick<AdministrationContext, 'state' | 'tokens' | 'random'>,
   wanted: NewAdminToken,
   by: string,
 ): Promise<AdminTokenDescription & { readonly token: string }> {

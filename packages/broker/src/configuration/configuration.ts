@@ -110,6 +110,8 @@ const schema = z.strictObject({
 });
 
 export type BrokerConfiguration = z.output<typeof schema>;
+/** Where the master key is: a file, an environment variable, or a transit key of Vault or OpenBao. */
+export type MasterKeyPlace = BrokerConfiguration['master-key'];
 
 /** @throws InvalidArgumentError naming the member */
 export function parseBrokerConfiguration(text: string, name = 'broker.toml'): BrokerConfiguration {

@@ -24,7 +24,7 @@ import { checkpointFile, type OutsideCopy, witness } from '../record/outside-cop
 import { type MasterKey, masterKeyFromEnvironment, masterKeyFromFile } from '../secrets/master-key.js';
 import { vaultTransitMasterKey } from '../secrets/vault-transit.js';
 import type { BrokerStateOptions } from '../state/open.js';
-import { type BrokerConfiguration, parseBrokerConfiguration } from './configuration.js';
+import { type BrokerConfiguration, type MasterKeyPlace, parseBrokerConfiguration } from './configuration.js';
 import { configurationFile } from './file-name.js';
 
 export interface Surroundings {
@@ -100,31 +100,48 @@ export async function configuredBroker(
 /** The part that `broker init` needs, too. @throws InvalidArgumentError, UnavailableError */
 export async function configuredState(
   folder: string,
-  { environment, random, now }: Surroundings,
+  surroundings: Surroundings,
 ): Promise<{
   readonly configuration: BrokerConfiguration;
   readonly address: ListenAddress;
   readonly state: BrokerStateOptions;
 }> {
-  const path = join(folder, configurationFile);
-  const configuration = parseBrokerConfiguration(new TextDecoder().decode(await read(path)), path);
+  const { configuration } = await readConfiguration(folder);
   const address = addressIn(configuration.listen);
-  const outside = outsideOf(folder, configuration, environment);
+  const locked = lockedState(folder, configuration, surroundings);
   // Last of what may fail: from here on there is a key to zero.
-  const masterKey = await masterKeyOf(folder, configuration, environment, random);
+  const masterKey = await openMasterKey(folder, configuration['master-key'], surroundings);
+  return { configuration, address, state: { ...locked, masterKey } };
+}
+
+/** @throws InvalidArgumentError, UnavailableError naming the file */
+export async function readConfiguration(
+  folder: string,
+): Promise<{ readonly path: string; readonly text: string; readonly configuration: BrokerConfiguration }> {
+  const path = join(folder, configurationFile);
+  const text = new TextDecoder().decode(await read(path));
+  return { path, text, configuration: parseBrokerConfiguration(text, path) };
+}
+
+/** Everything that opens the state but the master key. @throws InvalidArgumentError */
+export function lockedState(
+  folder: string,
+  configuration: BrokerConfiguration,
+  { environment, random, now }: Surroundings,
+): Omit<BrokerStateOptions, 'masterKey'> {
+  const outside = outsideOf(folder, configuration, environment);
   const { replica } = configuration;
-  const state = {
+  return {
     database: databaseOf(folder, configuration),
-    masterKey,
     random,
     now,
     ...(replica === undefined ? {} : { replica }),
     ...(outside === undefined ? {} : { outside }),
   };
-  return { configuration, address, state };
 }
 
-const within = (folder: string, name: string) => (isAbsolute(name) ? name : join(folder, name));
+/** Where a file is that the set-up in this folder names. */
+export const within = (folder: string, name: string) => (isAbsolute(name) ? name : join(folder, name));
 
 function databaseOf(folder: string, { database }: BrokerConfiguration): string {
   const sqlite = /^sqlite:(.+)$/s.exec(database)?.[1];
@@ -140,11 +157,11 @@ export function addressIn(text: string): ListenAddress {
   return { host: host ?? bare ?? '', port: Number(port) };
 }
 
-async function masterKeyOf(
+/** @throws InvalidArgumentError, UnavailableError naming the file or the variable */
+export async function openMasterKey(
   folder: string,
-  { 'master-key': given }: BrokerConfiguration,
-  environment: Surroundings['environment'],
-  random: RandomSource,
+  given: MasterKeyPlace,
+  { environment, random }: Pick<Surroundings, 'environment' | 'random'>,
 ): Promise<MasterKey> {
   if (given.file !== undefined) return masterKeyFromFile(within(folder, given.file), random);
   if (given.environment !== undefined)

@@ -1,4 +1,11 @@
-import { type RandomSource, Secret, toHex } from '@vouchsafe/sev';
+import {
+  constantTimeEqual,
+  openSecret,
+  type RandomSource,
+  Secret,
+  toHex,
+  UnavailableError,
+} from '@vouchsafe/sev';
 import { refuseState } from '../state/checks.js';
 import { type Database, inTransaction, isoTime, locked, type Transaction } from '../state/database.js';
 import type { MasterKey } from './master-key.js';
@@ -34,27 +41,72 @@ export async function openStateKeys(db: Database, options: OpenStateKeysOptions)
   }
 }
 
+/** Whether the database's root key is wrapped by this master key, which is asked. @throws UnavailableError */
+export async function isSealedUnder(db: Database, masterKey: MasterKey): Promise<boolean> {
+  const found = await inTransaction(db, storedRow);
+  if (found?.master !== masterKey.id) return false;
+  // Two services may call their keys by the same name.
+  const rootKey = await masterKey.unwrap(found.wrapped, wrapContext(found.databaseId));
+  rootKey?.zero();
+  return rootKey !== undefined;
+}
+
 /**
- * Wraps the root key under another master key. Running replicas go on; those that start need the new one.
+ * Wraps the root key under another master key, if that can unwrap it again. The root key stays as it is: running
+ * replicas go on, those that start need the new master key, and copies of the database from before need the old one.
+ * @param note called in the transaction that does it
  * @throws RefusedError (`state.master-key`) when `from` is not the master key of the database
+ * @throws UnavailableError when a key's holder does not answer, `to` does not unwrap, or somebody else was faster
  */
-export async function changeMasterKey(db: Database, from: MasterKey, to: MasterKey): Promise<void> {
+export async function changeMasterKey(
+  db: Database,
+  from: MasterKey,
+  to: MasterKey,
+  note: (tx: Transaction) => void = () => undefined,
+): Promise<void> {
+  // Before the transaction: who holds a key may take long to answer, and guests would wait.
+  const { databaseId, wrapped } = await inTransaction(db, (tx) => existingRow(tx, from));
+  const rewrapped = await rewrap(db, { from, to, wrapped, context: wrapContext(databaseId) });
   await inTransaction(db, async (tx) => {
-    const { databaseId, wrapped } = await existingRow(tx, from);
-    const rootKey = await from.unwrap(wrapped, wrapContext(databaseId));
-    if (rootKey === undefined) {
-      return refuseState(db.name, 'state.master-key', {
-        expected: `a root key that master key ${from.id} has wrapped`,
-        found: 'one that it cannot unwrap',
+    const now = await existingRow(tx, from);
+    if (toHex(now.wrapped) !== toHex(wrapped))
+      throw new UnavailableError(db.name, 'its master key was changed by somebody else meanwhile', {
+        hint: 'look at the record: `vouchsafe broker audit tail --kind administration`',
       });
-    }
-    try {
-      const rewrapped = await to.wrap(rootKey, wrapContext(databaseId));
-      await tx.query.updateTable('root_keys').set({ master: to.id, wrapped: rewrapped }).execute();
-    } finally {
-      rootKey.zero();
-    }
+    await tx.query.updateTable('root_keys').set({ master: to.id, wrapped: rewrapped }).execute();
+    note(tx);
   });
+}
+
+interface Rewrapping {
+  readonly from: MasterKey;
+  readonly to: MasterKey;
+  readonly wrapped: Uint8Array;
+  readonly context: string;
+}
+
+async function rewrap(db: Database, { from, to, wrapped, context }: Rewrapping): Promise<Uint8Array> {
+  const rootKey = await from.unwrap(wrapped, context);
+  if (rootKey === undefined) {
+    return refuseState(db.name, 'state.master-key', {
+      expected: `a root key that master key ${from.id} has wrapped`,
+      found: 'one that it cannot unwrap',
+    });
+  }
+  let again: Secret | undefined;
+  try {
+    const rewrapped = await to.wrap(rootKey, context);
+    // A service may allow to encrypt and not to decrypt: the database would be closed for good.
+    again = await to.unwrap(rewrapped, context);
+    if (again === undefined || !constantTimeEqual(openSecret(again), openSecret(rootKey)))
+      throw new UnavailableError(`master key ${to.id}`, 'it does not give back what it has wrapped', {
+        hint: 'nothing was changed; make sure that the key encrypts and decrypts for this broker',
+      });
+    return rewrapped;
+  } finally {
+    again?.zero();
+    rootKey.zero();
+  }
 }
 
 const wrapContext = (databaseId: string) => `vouchsafe broker root key 1, database ${databaseId}`;
@@ -91,18 +143,27 @@ async function rootKeyRow(tx: Transaction, options: OpenStateKeysOptions): Promi
   }
 }
 
-async function existingRow(tx: Transaction, masterKey: MasterKey): Promise<RootKeyRow> {
+async function storedRow(tx: Transaction): Promise<(RootKeyRow & { readonly master: string }) | undefined> {
   const state = tx.query.selectFrom('broker_state').select('value').where('name', '=', 'database');
   const database = await state.executeTakeFirst();
   const row = await locked(tx, tx.query.selectFrom('root_keys').selectAll()).executeTakeFirst();
-  if (database === undefined || row === undefined) return refuseLostRoot(masterKey);
+  if (database === undefined || row === undefined) return undefined;
+  return { databaseId: database.value, master: row.master, wrapped: row.wrapped };
+}
+
+async function existingRow(tx: Transaction, masterKey: MasterKey): Promise<RootKeyRow> {
+  const row = await storedRow(tx);
+  if (row === undefined) return refuseLostRoot(masterKey);
   if (row.master !== masterKey.id) {
     return refuseState('database', 'state.master-key', {
       expected: `the master key that sealed it, ${row.master}`,
       found: masterKey.id,
+      hint:
+        'give the master key that the database was made with; if it was changed since, let broker.toml name the new ' +
+        'one: `vouchsafe broker master-key change`, given again what was given then, does',
     });
   }
-  return { databaseId: database.value, wrapped: row.wrapped };
+  return row;
 }
 
 /** A database that has something in it and no id has lost it. */

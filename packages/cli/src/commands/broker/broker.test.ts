@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AttestationDevice, buildGuestFirmware, serveAttestationSocket } from '@vouchsafe/guest';
 import { serveKds } from '@vouchsafe/kds';
@@ -289,6 +289,91 @@ describe('a broker on the command line', () => {
     writeFileSync(at('broker/master.key'), `${Buffer.alloc(32, 7).toString('base64')}\n`);
     const wrong = await runJson<{ checks: { id: string }[] }>(['broker', 'serve', ...data]);
     expect([wrong.exit, wrong.document.checks[0]?.id]).toEqual([1, 'state.master-key']);
+  });
+
+  it('gets an administrator’s token again from its folder, beside a running broker and without one', async () => {
+    const { at, ask, data, serve } = await world();
+    const token = at('broker/admin.token');
+    const lost = readFileSync(token, 'utf8');
+    const { stop } = await serve();
+    const [first] = (await ask<{ id: string }[]>('token', 'list')).document;
+    rmSync(token);
+    const without = await run(['broker', 'token', 'list', ...data]);
+    expect([without.exit, without.stderr]).toEqual([3, expect.stringContaining('broker token recover')]);
+
+    const made = await ask<{ id: string; token: string }>('token', 'recover', '--token-days', '1');
+    expect([made.exit, made.document.token], made.stderr).toEqual([0, token]);
+    expect(statSync(token).mode & 0o777).toBe(0o600);
+    const found = readFileSync(token, 'utf8');
+    expect(found).toMatch(new RegExp(`^vouchsafe_${made.document.id}_[A-Za-z0-9_-]{43}\\n$`));
+    expect(found).not.toBe(lost);
+    expect((await ask('token', 'revoke', first!.id)).exit).toBe(0);
+    const acts = await ask<{ body: { act: string; by: string } }[]>(
+      'audit',
+      'tail',
+      '--kind',
+      'administration',
+    );
+    expect(acts.document.at(-2)!.body).toMatchObject({ act: 'token.issue', by: 'broker token recover' });
+    expect((await ask('audit', 'verify')).exit).toBe(0);
+    await stop();
+
+    const again = await run(['broker', 'token', 'recover', ...data]);
+    expect([again.exit, again.stdout]).toEqual([0, expect.stringContaining('with every role, until')]);
+    expect(again.stdout + again.stderr + made.stdout).not.toContain(found.trim().slice(-43));
+    expect(readdirSync(at('broker')).filter((name) => name.startsWith('.'))).toEqual([]);
+    await serve();
+    expect((await ask('audit', 'verify')).exit).toBe(0);
+    rmSync(at('broker/master.key'));
+    const keyless = await run(['broker', 'token', 'recover', ...data]);
+    expect([keyless.exit, keyless.stderr]).toEqual([3, expect.stringContaining('there is no master key')]);
+    expect((await run(['broker', 'token', 'recover', '--token-days', '91', ...data])).exit).toBe(2);
+    expect((await run(['broker', 'token', 'recover', '--data', at('none')])).exit).toBe(3);
+  });
+
+  it('gets another master key while it runs, and needs it from then on', async () => {
+    const { at, ask, data, serve } = await world();
+    const { stop } = await serve();
+    const setUp = () => readFileSync(at('broker/broker.toml'), 'utf8');
+    const before = setUp();
+    const change = (...words: string[]) =>
+      ask<{ masterKey: string; before: string | null }>('master-key', 'change', ...words);
+    for (const words of [
+      [],
+      ['--to-file', at('k'), '--to-environment', 'KEY'],
+      ['--to-file', at('k'), '--vault-key', 'k'],
+      ['--to-vault', 'https://vault.example'],
+      ['--to-environment', 'not a name'],
+      ['--to-environment', 'VOUCHSAFE_NOT_SET'],
+      ['--to-vault', 'http://vault.example', '--vault-key', 'k'],
+    ])
+      expect((await change(...words)).exit, words.join(' ')).toBe(2);
+    const early = readFileSync(at('broker/master.key'));
+    expect(setUp()).toBe(before);
+
+    const changed = await change('--to-file', at('broker/two.key'));
+    expect(changed.exit, changed.stderr).toBe(0);
+    expect(changed.document.before).toMatch(/^local:[0-9a-f]{16}$/);
+    expect(setUp()).toBe(before.replace('"master.key"', '"two.key"'));
+    expect(statSync(at('broker/two.key')).mode & 0o777).toBe(0o600);
+    const tail = await run(['broker', 'audit', 'tail', ...data]);
+    expect(tail.stdout).toContain('master-key.change by broker master-key change');
+    expect((await ask('audit', 'verify')).exit).toBe(0);
+    await stop();
+
+    writeFileSync(at('broker/broker.toml'), before);
+    const old = await run(['broker', 'serve', ...data]);
+    expect([old.exit, old.stderr]).toEqual([1, expect.stringContaining('broker master-key change')]);
+    const finished = await change('--to-file', at('broker/two.key'));
+    expect([finished.exit, finished.document.before]).toEqual([0, null]);
+    rmSync(at('broker/master.key'));
+    await serve();
+    expect((await ask('audit', 'verify')).exit).toBe(0);
+
+    writeFileSync(at('outside.key'), early, { mode: 0o600 });
+    const moved = await run(['broker', 'master-key', 'change', '--to-file', at('outside.key'), ...data]);
+    expect([moved.exit, moved.stdout]).toEqual([0, expect.stringContaining('from now on')]);
+    expect(setUp()).toContain(`file = ${JSON.stringify(at('outside.key'))}`);
   });
 
   it('is not reached in the clear beyond this machine', async () => {

@@ -197,8 +197,15 @@ async function runningAddress(folder: string): Promise<string> {
 }
 
 async function tokenOf({ token, data }: ClientInput, io: Io): Promise<string> {
-  const given = token ?? io.env['VOUCHSAFE_BROKER_TOKEN_FILE'] ?? filesIn(data).token;
-  const content = await readInput(given, 'token', io);
+  const own = filesIn(data).token;
+  const given = token ?? io.env['VOUCHSAFE_BROKER_TOKEN_FILE'] ?? own;
+  const content = await readInput(given, 'token', io).catch((error: unknown) => {
+    if (given !== own || !(error instanceof UnavailableError)) throw error;
+    throw new UnavailableError('token', error.message.replace(/^token: /, ''), {
+      cause: error,
+      hint: 'name another with --token; where the administrator’s was lost, `vouchsafe broker token recover` makes one',
+    });
+  });
   try {
     const text = new TextDecoder().decode(content).trim();
     if (/^[\x21-\x7e]{1,4096}$/.test(text)) return text;

@@ -25,6 +25,9 @@ export const dataOption = {
   data: withDefault(path('--data <dir>', 'folder of the broker'), usualFolder),
 };
 
+/** For command lines that are suggested: the option, unless the folder is the usual one. */
+export const moreData = (folder: string): string => (folder === usualFolder ? '' : ` --data ${folder}`);
+
 /** Options of the commands that ask a running broker. */
 export const clientOptions = {
   ...dataOption,

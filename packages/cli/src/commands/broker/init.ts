@@ -16,7 +16,7 @@ import { command, type Result } from '../../frame/command.js';
 import { readInput, writeOutputs } from '../../frame/files.js';
 import type { Io } from '../../frame/io.js';
 import { number, path, text, withDefault } from '../../frame/options.js';
-import { dataOption, filesIn } from './data-folder.js';
+import { dataOption, filesIn, moreData } from './data-folder.js';
 
 /** Under which the first key that signs reference values is trusted. */
 const issuerName = 'owner';
@@ -54,7 +54,9 @@ export const init = command({
     if (!(await exists(files.configuration))) await writeSetUp(input, files, io);
     else if ((await exists(files.token)) || !(await exists(files.issuerKey)))
       throw new UnavailableError(files.configuration, 'there is a broker already', {
-        hint: 'start it with `vouchsafe broker serve`, or name another folder with --data',
+        hint:
+          'start it with `vouchsafe broker serve`, or name another folder with --data; `vouchsafe broker token recover` ' +
+          'makes a token where the administrator’s was lost',
       });
     // Otherwise what an attempt wrote that failed later stands: a database may be sealed under its master key already.
     const issuer = await readIssuer(files.issuerKey, io);
@@ -71,7 +73,7 @@ export const init = command({
     await writeOutputs([{ path: files.token, bytes: utf8(`${made.token}\n`), secret: true }], {
       overwrite: false,
     });
-    const data = input.data === dataOption.data.read(undefined) ? '' : ` --data ${input.data}`;
+    const data = moreData(input.data);
     return {
       exit: 0,
       json: {

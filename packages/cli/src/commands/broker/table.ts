@@ -134,9 +134,22 @@ export const brokerCommands: CommandTable = {
         summary: 'revoke an administrator’s token',
         load: async () => (await import('./token/tokens.js')).revoke,
       },
+      recover: {
+        summary: 'make an administrator’s token where none is left',
+        load: async () => (await import('./token/recover.js')).recover,
+      },
       'rotate-key': {
         summary: 'make a new key that signs attestation tokens',
         load: async () => (await import('./token/tokens.js')).rotate,
+      },
+    },
+  },
+  'master-key': {
+    summary: 'what the database is sealed under',
+    commands: {
+      change: {
+        summary: 'seal it under another master key',
+        load: async () => (await import('./master-key/change.js')).change,
       },
     },
   },
