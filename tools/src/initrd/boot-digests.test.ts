@@ -21,7 +21,7 @@ const missing = !existsSync(tool[1])
     : 'missing' in kernel
       ? kernel.missing
       : undefined;
-if (missing !== undefined) it.skip(`${missing} is not here (tools/test sets it up)`, () => undefined);
+if (missing !== undefined) it.skipIf(true)(`${missing} is not here (tools/test sets it up)`, () => undefined);
 
 /** `reference create` against virt-qemu-sev-validate: the project's firmware, Debian's kernel, and an initrd for it. */
 describe.runIf(missing === undefined)('digests of the project’s firmware with Debian’s kernel', () => {

@@ -12,7 +12,7 @@ const greeting = 'The root file system is the encrypted one.';
 const blockSize = 4096;
 
 const missing = missingPackage() ?? missingInitramfsTools();
-if (missing !== undefined) it.skip(`${missing} is not here (tools/test sets it up)`, () => undefined);
+if (missing !== undefined) it.skipIf(true)(`${missing} is not here (tools/test sets it up)`, () => undefined);
 
 /** Where on the volume its content begins, in bytes. */
 function contentOffset(volume: string): number {

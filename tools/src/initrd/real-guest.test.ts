@@ -10,7 +10,7 @@ const root = resolve(import.meta.dirname, '../../..');
 const greeting = 'This line lies encrypted on the disk.';
 
 const missing = missingPackage();
-if (missing !== undefined) it.skip(`${missing} is not here (tools/test sets it up)`, () => undefined);
+if (missing !== undefined) it.skipIf(true)(`${missing} is not here (tools/test sets it up)`, () => undefined);
 
 describe.runIf(missing === undefined)('a real guest under QEMU', () => {
   const kernel = findDebianKernel();

@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { demoAuthority } from '../testing/demo-authority.js';
 import { build, runProcess } from '../testing/process.js';
 import type { NarrationEvent } from './narration.js';
 import { restartsAfter, sameEnding } from './snp/restarts.js';
@@ -26,7 +27,9 @@ describe('vouchsafe demo', () => {
   let document: { readonly accepted: boolean; readonly demos: readonly [Document, Document, SnpDocument] };
   beforeAll(async () => {
     await build();
-    const outcome = await runProcess(['demo', '--json']);
+    const authority = await demoAuthority();
+    const outcome = await runProcess(['demo', '--json', ...authority.option]);
+    authority.remove();
     expect(outcome.stderr).toBe('');
     exit = outcome.exit;
     document = JSON.parse(outcome.stdout) as typeof document;

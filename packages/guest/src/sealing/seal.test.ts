@@ -205,7 +205,7 @@ it('sealing needs a device with keys', async () => {
 const installed = await hasCryptsetup();
 
 describe('a sealed volume', () => {
-  if (!installed) it.skip('cryptsetup is not installed (package cryptsetup-bin)', () => undefined);
+  if (!installed) it.skipIf(true)('cryptsetup is not installed (package cryptsetup-bin)', () => undefined);
 
   if (installed) {
     it('unlocks in its guest, and nowhere else', async () => {

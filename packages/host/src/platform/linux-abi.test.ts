@@ -72,8 +72,10 @@ const missing = [
 ];
 
 if (missing.length > 0) {
-  test.skip(`the kernel's header cannot be compiled here, for want of ${missing.join(' and ')}`, () =>
-    undefined);
+  test.skipIf(true)(
+    `the kernel's header cannot be compiled here, for want of ${missing.join(' and ')}`,
+    () => undefined,
+  );
 } else {
   describe('our declarations of /dev/sev are the kernel’s', () => {
     const folder = mkdtempSync(join(tmpdir(), 'vouchsafe-abi-'));

@@ -74,7 +74,7 @@ const debianImage = '/usr/share/ovmf/OVMF.fd';
 
 describe('Debian’s OVMF', () => {
   if (!existsSync(debianImage)) {
-    test.skip('install the package ovmf', () => undefined);
+    test.skipIf(true)('install the package ovmf', () => undefined);
     return;
   }
   test('names a reset address, and reserves no areas', () => {

@@ -108,7 +108,7 @@ type Told = Readonly<Record<string, string | number | Uint8Array>>;
 
 describe('virt-qemu-sev-validate as a separate process', () => {
   if (!existsSync(tool[1])) {
-    test.skip('install the package libvirt-clients-qemu', () => undefined);
+    test.skipIf(true)('install the package libvirt-clients-qemu', () => undefined);
     return;
   }
 

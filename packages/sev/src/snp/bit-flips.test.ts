@@ -71,7 +71,7 @@ describeWithVectors('one flipped bit is enough', () => {
   test.each(rows)('in the VEK of %s', full, async (_name, seed, each) => {
     const { vek, certificates: files, options } = inputs(each);
     // Read once: the authorities stay as they are.
-    const certificates = files.flatMap(readCertificates);
+    const certificates = files.flatMap((file) => readCertificates(file));
     const isAccepted = async (bytes: Uint8Array) => {
       let changed: X509Certificate;
       try {

@@ -85,7 +85,7 @@ const failed = ({ checks = [] }: DiskDocument) =>
   checks.filter(({ status }) => status === 'fail').map(({ id }) => id);
 
 const installed = await hasCryptsetup();
-if (!installed) it.skip('cryptsetup is not installed (package cryptsetup-bin)', () => undefined);
+if (!installed) it.skipIf(true)('cryptsetup is not installed (package cryptsetup-bin)', () => undefined);
 
 describe.runIf(installed)('disk, with cryptsetup', () => {
   it('creates a volume under a random key, which nothing prints', async () => {

@@ -1,5 +1,6 @@
-import { beforeAll, expect, it } from 'vitest';
+import { beforeAll, expect, it, onTestFinished } from 'vitest';
 import { denialsOf, type ExplanationAnswer } from '../../commands/broker/explain.js';
+import { demoAuthority } from '../../testing/demo-authority.js';
 import { build, runProcess } from '../../testing/process.js';
 import type { NarrationEvent } from '../narration.js';
 
@@ -19,7 +20,9 @@ it(
   'demo broker: a denial that only the owner can explain, then a release to the guest alone',
   { timeout },
   async () => {
-    const { exit, stdout, stderr } = await runProcess(['demo', 'broker', '--json']);
+    const authority = await demoAuthority();
+    onTestFinished(authority.remove);
+    const { exit, stdout, stderr } = await runProcess(['demo', 'broker', '--json', ...authority.option]);
     expect([exit, stderr]).toEqual([0, '']);
     const { accepted, events, seen, explanation } = JSON.parse(stdout) as Document;
     expect(accepted).toBe(true);

@@ -25,7 +25,7 @@ function runQemu(disk: string, socket: string): Promise<number> {
 }
 
 describe('a guest of QEMU', () => {
-  if (!existsSync(qemu)) it.skip('QEMU is not installed (package qemu-system-x86)', () => undefined);
+  if (!existsSync(qemu)) it.skipIf(true)('QEMU is not installed (package qemu-system-x86)', () => undefined);
   else {
     it.each([
       ['a report over its serial line', '{"type":"report","id":5,"report":"', 33],
