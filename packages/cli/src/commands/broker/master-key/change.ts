@@ -9,11 +9,11 @@ export const change = command({
   description:
     'Seals the broker’s database under another master key, in a file, an environment variable, or Vault or OpenBao, ' +
     'and then names that one in broker.toml. It takes the folder and both keys, so run it as the user that the broker ' +
-    'runs as. Brokers that are running go on and need the new key when they start again: for every other replica, give ' +
-    'the same command again in its folder, which then changes its broker.toml alone. The same command, given again, also ' +
-    'finishes one that was interrupted. The old key still opens copies of the database that were made before, and all ' +
-    'secrets in it are encrypted as they were: whoever has had both the old key and such a copy may be able to read later ' +
-    'copies as well. Then replace the secrets, in a new broker.',
+    'runs as. Brokers that are running go on, and need the new key when they start again: in the folder of every other ' +
+    'replica, with the new key file copied there, give the same command again, which then changes broker.toml alone. ' +
+    'Given again, it also finishes one that was interrupted. The old key still opens copies of the database from before, ' +
+    'and the keys in the database stay the same: whoever has both the old key and such a copy can read later ones, too. ' +
+    'If that may be, replace the secrets, in a new broker.',
   arguments: {},
   options: {
     ...dataOption,
