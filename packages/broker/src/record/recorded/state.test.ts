@@ -145,6 +145,18 @@ onEveryEngine('rows that are put back as they stood once', (newDatabase) => {
     ]);
   });
 
+  it('the record knows better: the master key before the one that is', async () => {
+    const world = await prepared();
+    const { record } = world.broker.state;
+    const change = { act: 'master-key.change', by: 'alice', from: 'local:a', to: world.masterKey.id };
+    await record.appendAlone({ kind: 'administration', body: change });
+    expect(await differences(world)).toEqual([]);
+    await record.appendAlone({ kind: 'administration', body: { ...change, to: 'local:b' } });
+    expect(await differences(world)).toEqual([
+      { id: 'record.state', found: `master key: ${world.masterKey.id}, by the record local:b` },
+    ]);
+  });
+
   it('what changed back and forth, by two replicas, is as it was left', async () => {
     const world = await prepared();
     const other = await world.open({ replica: 'two' });
