@@ -90,6 +90,7 @@ export * from './snp-abi/guest-buffers.js';
 export * from './snp-abi/page-buffers.js';
 export * from './snp-abi/page-states.js';
 export * from './snp-abi/platform-buffers.js';
+export * from './socket-path.js';
 export * from './x509/ca-extensions.js';
 export * from './x509/certificate.js';
 export * from './x509/extension.js';

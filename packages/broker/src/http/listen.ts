@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { isIP } from 'node:net';
-import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
+import { InvalidArgumentError, requireSocketPath, UnavailableError } from '@vouchsafe/sev';
 import type { FastifyInstance } from 'fastify';
 
 export type ListenAddress =
@@ -11,7 +11,8 @@ export type ListenAddress =
 /**
  * Starts to listen. @param what whose address it is, for errors
  * @returns `http://127.0.0.1:PORT`, `https://…` or `unix:PATH`
- * @throws UnavailableError when the address cannot be had; the server is closed then
+ * @throws UnavailableError when the address cannot be had, InvalidArgumentError for a path that no socket can have; the
+ * server is closed then
  */
 export async function listen(app: FastifyInstance, address: ListenAddress, what: string): Promise<string> {
   try {
@@ -22,6 +23,7 @@ export async function listen(app: FastifyInstance, address: ListenAddress, what:
     return await app.listen({ host: address.host, port: address.port });
   } catch (cause) {
     await app.close();
+    if (cause instanceof InvalidArgumentError) throw cause;
     const where = 'socketPath' in address ? address.socketPath : `${address.host}:${address.port}`;
     const { code = 'failed' } = cause as NodeJS.ErrnoException;
     const inUse =
@@ -35,6 +37,7 @@ export async function listen(app: FastifyInstance, address: ListenAddress, what:
 
 /** The mask is in force while the call that binds runs, so that the socket never exists with looser permissions. */
 async function listenPrivately(app: FastifyInstance, path: string): Promise<void> {
+  requireSocketPath(path, 'listen');
   await app.ready();
   const mask = process.umask(0o177);
   try {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { lstat, rm } from 'node:fs/promises';
 import { createConnection } from 'node:net';
-import { InvalidArgumentError, UnavailableError, VouchsafeError } from '@vouchsafe/sev';
+import { InvalidArgumentError, requireSocketPath, UnavailableError, VouchsafeError } from '@vouchsafe/sev';
 import fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { GuestFault } from '../guest-view.js';
@@ -28,9 +28,11 @@ export function createSocketServer(): FastifyInstance {
 /**
  * Listens on a socket file that only this user may open. The file never exists with looser permissions: the mask is in
  * force while the call that binds runs. What a dead process left there is replaced.
+ * @throws InvalidArgumentError for a path that is too long for a socket
  * @throws UnavailableError when a living one listens there, or something that is no socket stands there
  */
 export async function listen(app: FastifyInstance, path: string): Promise<void> {
+  requireSocketPath(path, 'socket');
   await app.ready();
   await removeDeadSocket(path);
   const mask = process.umask(0o177);

@@ -1,13 +1,15 @@
 import { once } from 'node:events';
 import { lstat, rm } from 'node:fs/promises';
 import { createConnection, type Server } from 'node:net';
-import { UnavailableError } from '@vouchsafe/sev';
+import { requireSocketPath, UnavailableError } from '@vouchsafe/sev';
 
 /**
  * Has a server listen on a unix socket that only this user may open: the kernel refuses everybody else.
+ * @throws InvalidArgumentError for a path that is too long for a socket
  * @throws UnavailableError when something else is at the path, or another process listens there
  */
 export async function listenOnUnixSocket(server: Server, path: string): Promise<void> {
+  requireSocketPath(path, 'socket');
   await removeDeadSocket(path);
   // The mask is in force while the call that binds runs, so that the file never has looser permissions.
   const mask = process.umask(0o177);

@@ -1,9 +1,9 @@
 import { createConnection, type Socket } from 'node:net';
-import { MalformedError, UnavailableError } from '@vouchsafe/sev';
+import { MalformedError, requireSocketPath, UnavailableError } from '@vouchsafe/sev';
 import { z } from 'zod';
 import { deferred } from '../deferred.js';
 import { QmpError } from './errors.js';
-import { type QmpEvent, type QmpVersion, qmpMessageLimit, requireSocketPath, splitJson } from './messages.js';
+import { type QmpEvent, type QmpVersion, qmpMessageLimit, splitJson } from './messages.js';
 
 /** A QMP connection that has been negotiated and takes commands. */
 export interface QmpClient {
@@ -65,7 +65,7 @@ interface Waiting {
  */
 export async function connectQmp(socketPath: string, options: ConnectQmpOptions = {}): Promise<QmpClient> {
   const { timeout = 30_000, messageLimit = qmpMessageLimit } = options;
-  const socket = await openSocket(requireSocketPath(socketPath));
+  const socket = await openSocket(requireSocketPath(socketPath, 'QMP socket'));
   const waiting = new Map<number, Waiting>();
   /** Ids of commands whose answer did not come in time: it may still come, and is then nobody's. */
   const givenUp = new Set<number>();

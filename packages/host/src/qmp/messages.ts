@@ -1,5 +1,3 @@
-import { InvalidArgumentError } from '@vouchsafe/sev';
-
 /** Classes of QMP errors (qemu qapi/error.json). Clients may tell nothing but these apart. */
 export type QmpErrorClass =
   | 'GenericError'
@@ -84,22 +82,4 @@ export function splitJson(limit: number, onText: (text: string) => void): (chunk
     }
     return true;
   };
-}
-
-/**
- * Linux takes 107 bytes as the path of a unix socket.
- * @throws InvalidArgumentError
- */
-export function requireSocketPath(path: string): string {
-  const length = new TextEncoder().encode(path).length;
-  if (length === 0 || length > 107 || path.includes('\0')) {
-    throw new InvalidArgumentError(
-      'QMP socket',
-      `a unix socket's path has 1 to 107 bytes, this one ${length}`,
-      {
-        hint: 'choose a shorter folder',
-      },
-    );
-  }
-  return path;
 }

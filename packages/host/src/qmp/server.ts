@@ -1,8 +1,8 @@
 import { lstat, rm } from 'node:fs/promises';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
-import { UnavailableError } from '@vouchsafe/sev';
+import { requireSocketPath, UnavailableError } from '@vouchsafe/sev';
 import type { QmpCommand } from './commands.js';
-import { type QmpVersion, qmpMessageLimit, requireSocketPath, splitJson } from './messages.js';
+import { type QmpVersion, qmpMessageLimit, splitJson } from './messages.js';
 import { type QmpSession, qmpSession } from './session.js';
 
 export interface QmpServer {
@@ -38,7 +38,7 @@ const closingGrace = 1000;
  */
 export async function listenQmp(options: QmpServerOptions): Promise<QmpServer> {
   const { socketPath, version, commands, now = Date.now } = options;
-  requireSocketPath(socketPath);
+  requireSocketPath(socketPath, 'QMP socket');
   const clients = new Set<Client>();
 
   const server = createServer((socket) => {

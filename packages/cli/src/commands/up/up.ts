@@ -1,5 +1,5 @@
 import { mkdir } from 'node:fs/promises';
-import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
+import { requireSocketPath, UnavailableError } from '@vouchsafe/sev';
 import { type Context, command, type Result } from '../../frame/command.js';
 import { path, text, withDefault } from '../../frame/options.js';
 import { messageIn } from './documents.js';
@@ -26,7 +26,7 @@ export const up = command({
   examples: [{ line: 'up', explains: 'in vouchsafe-data, with five commands to try while it is up' }],
   async run({ data, listen }, context): Promise<Result> {
     const parts = partsOf(data);
-    requireShort(parts.device);
+    requireSocketPath(parts.device, '--data');
     const services = new Services(context.io);
     try {
       const running = await start({ data, listen }, services, context);
@@ -158,12 +158,4 @@ async function denialOf(parts: Parts, broker: string): Promise<string> {
   const number = /\d{4}(?:-\d{4}){3}/.exec(answer ?? '')?.[0];
   if (number === undefined) throw new UnavailableError('broker', answer ?? `it released ${keptBack}`);
   return number;
-}
-
-/** A path of a unix socket has 107 bytes at most. */
-function requireShort(socket: string): void {
-  if (Buffer.byteLength(socket) <= 107) return;
-  throw new InvalidArgumentError('--data', 'its path is too long for a socket in the folder', {
-    hint: 'name a folder with a shorter path, or one relative to this one',
-  });
 }
