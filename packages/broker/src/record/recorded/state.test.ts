@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { copyOf, type TableName } from '../../state/testing/dump.js';
 import { onEveryEngine } from '../../state/testing/engines.js';
 import {
@@ -96,19 +96,20 @@ const rollbacks: readonly Rollback[] = [
   },
 ];
 
-onEveryEngine('rows that are put back as they stood once', (newDatabase) => {
-  const differences = async ({ admin }: TestBroker) => {
-    const { json } = await admin.get<{ checks: { id: string; status: string; found: string }[] }>(
-      '/v1/audit/verify',
-    );
-    return json.checks.filter(({ status }) => status === 'fail').map(({ id, found }) => ({ id, found }));
-  };
-  async function prepared(): Promise<TestBroker> {
-    const world = await makeBroker({ database: newDatabase() });
-    await storeSecret(world, path);
-    return world;
-  }
+const differences = async ({ admin }: TestBroker) => {
+  const { json } = await admin.get<{ checks: { id: string; status: string; found: string }[] }>(
+    '/v1/audit/verify',
+  );
+  return json.checks.filter(({ status }) => status === 'fail').map(({ id, found }) => ({ id, found }));
+};
 
+async function prepared(options: { readonly database?: string } = {}): Promise<TestBroker> {
+  const world = await makeBroker(options);
+  await storeSecret(world, path);
+  return world;
+}
+
+describe('rows that are put back as they stood once', () => {
   it.each(rollbacks)('the record knows better: $what', async ({ tables, before, change, found }) => {
     const world = await prepared();
     await before?.(world);
@@ -156,9 +157,11 @@ onEveryEngine('rows that are put back as they stood once', (newDatabase) => {
       { id: 'record.state', found: `master key: ${world.masterKey.id}, by the record local:b` },
     ]);
   });
+});
 
-  it('what changed back and forth, by two replicas, is as it was left', async () => {
-    const world = await prepared();
+onEveryEngine('what changed back and forth, by two replicas,', (newDatabase) => {
+  it('is as it was left', async () => {
+    const world = await prepared({ database: newDatabase() });
     const other = await world.open({ replica: 'two' });
     const elsewhere = administrator(other, world.token);
     await disable(world);
