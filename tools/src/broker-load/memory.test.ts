@@ -64,7 +64,11 @@ it(
       }
       close();
     }
-    await Promise.all([guest(), guest(), guest(), guest()]);
+    await Promise.all([guest(), guest(), guest(), guest()]).catch((cause: unknown) => {
+      const { exitCode, signalCode } = replica!.process;
+      const state = exitCode ?? signalCode ?? 'running';
+      throw new Error(`session ${begun}: ${String(cause)}; the broker, ${state}: ${replica!.output()}`);
+    });
     // The least of each half is what remains when everything else has just been collected; the beginning does not count.
     const part = (from: number, to: number) =>
       Math.min(...samples.slice(samples.length * from, samples.length * to));

@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { setFlagsFromString } from 'node:v8';
 import type * as CedarModule from '@cedar-policy/cedar-wasm/nodejs';
 import { InvalidArgumentError, UnavailableError } from '@vouchsafe/sev';
 
@@ -16,7 +17,7 @@ let generation = 0;
  * @throws UnavailableError when Cedar traps
  */
 export function withCedar<T>(work: (cedar: Cedar, generation: number) => T): T {
-  engine ??= require('@cedar-policy/cedar-wasm/nodejs') as Cedar;
+  engine ??= load();
   try {
     return work(engine, generation);
   } catch (error) {
@@ -26,6 +27,14 @@ export function withCedar<T>(work: (cedar: Cedar, generation: number) => T): T {
     generation += 1;
     throw new UnavailableError('Cedar', 'the policy is too much for it', { cause: error });
   }
+}
+
+function load(): Cedar {
+  // V8 11.3 (Node 20) ends the process when an optimised function has to be given up while it waits for WebAssembly that
+  // returns a reference, as Cedar's does: a broker died so after some thousand decisions. Calls of WebAssembly are then
+  // not inlined, in the whole process.
+  setFlagsFromString('--no-turbo-inline-js-wasm-calls');
+  return require('@cedar-policy/cedar-wasm/nodejs') as Cedar;
 }
 
 /** What a WebAssembly instance throws when it runs out of stack, its own or the thread's. */
