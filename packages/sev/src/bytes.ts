@@ -29,7 +29,8 @@ export function fromHex(text: string, argument = 'hexadecimal text'): Uint8Array
 export function toBase64(bytes: Uint8Array): string {
   let binary = '';
   for (let at = 0; at < bytes.length; at += 0x8000) {
-    binary += String.fromCharCode(...bytes.subarray(at, at + 0x8000));
+    // Spread, they would be copied one by one.
+    binary += String.fromCharCode.apply(null, bytes.subarray(at, at + 0x8000) as unknown as number[]);
   }
   return btoa(binary);
 }
@@ -44,7 +45,8 @@ export function fromBase64(text: string, argument = 'base64 text'): Uint8Array {
   let bytes: Uint8Array;
   try {
     const binary = atob(compact);
-    bytes = Uint8Array.from({ length: binary.length }, (_, i) => binary.charCodeAt(i));
+    bytes = new Uint8Array(binary.length);
+    for (let i = 0; i < bytes.length; i++) bytes[i] = binary.charCodeAt(i);
   } catch (cause) {
     throw new InvalidArgumentError(argument, 'expected base64 with padding', { cause });
   }
