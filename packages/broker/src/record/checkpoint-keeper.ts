@@ -1,6 +1,8 @@
 import { toHex } from '@vouchsafe/sev';
+import type { StateKeys } from '../secrets/state-keys.js';
 import { refuseState } from '../state/checks.js';
-import { inTransaction, isoTime, locked, type Transaction } from '../state/database.js';
+import type { BrokerClock } from '../state/clock.js';
+import { type Database, inTransaction, isoTime, locked, type Transaction } from '../state/database.js';
 import { requireHead } from './chain-head.js';
 import {
   type Checkpoint,
@@ -11,7 +13,20 @@ import {
   type SignedCheckpoint,
   signCheckpoint,
 } from './checkpoint.js';
-import type { RecordOptions } from './record.js';
+import type { OutsideCopy } from './outside-copy.js';
+
+export interface CheckpointKeeperOptions {
+  readonly db: Database;
+  readonly keys: StateKeys;
+  readonly clock: BrokerClock;
+  readonly outside?: OutsideCopy;
+  /** A checkpoint is due after so many entries of this replica: 256. */
+  readonly checkpointEvery?: number;
+  /** A checkpoint is due this long after the last one, in milliseconds: a minute. */
+  readonly checkpointInterval?: number;
+  /** Told when a checkpoint that was due could not be made or copied outside, and (undefined) when one could again. */
+  readonly onCheckpoint?: (failure: unknown) => void;
+}
 
 /** Makes checkpoints, one at a time, when they are due and when they are asked for. */
 export interface CheckpointKeeper {
@@ -25,7 +40,7 @@ export interface CheckpointKeeper {
 /** Milliseconds for which a service that keeps the outside copy is left alone when it has failed. */
 const pauseAfterFailure = 5_000;
 
-export function checkpointKeeper(options: RecordOptions): CheckpointKeeper {
+export function checkpointKeeper(options: CheckpointKeeperOptions): CheckpointKeeper {
   const { clock, outside, checkpointEvery = 256, checkpointInterval = 60_000 } = options;
   const { onCheckpoint = () => undefined } = options;
   let entries = 0;
@@ -90,7 +105,10 @@ export function checkpointKeeper(options: RecordOptions): CheckpointKeeper {
 }
 
 /** The checkpoint after the newest, or the newest again when nothing has happened since. */
-async function nextCheckpoint(tx: Transaction, { keys, clock }: RecordOptions): Promise<SignedCheckpoint> {
+async function nextCheckpoint(
+  tx: Transaction,
+  { keys, clock }: CheckpointKeeperOptions,
+): Promise<SignedCheckpoint> {
   // One checkpoint at a time over all replicas.
   await tx.query
     .insertInto('broker_state')

@@ -1,28 +1,20 @@
 import type { RandomSource } from '@vouchsafe/sev';
 import type { StateKeys } from '../secrets/state-keys.js';
-import type { BrokerClock } from '../state/clock.js';
 import type { Conclusion, EndingTransaction } from '../state/conclusions.js';
-import { type Database, inTransaction, isoTime, type Transaction } from '../state/database.js';
+import { inTransaction, isoTime, type Transaction } from '../state/database.js';
 import { beginChain, lockHead, moveHead } from './chain-head.js';
 import type { SignedCheckpoint } from './checkpoint.js';
-import { type CheckpointKeeper, checkpointKeeper } from './checkpoint-keeper.js';
+import {
+  type CheckpointKeeper,
+  type CheckpointKeeperOptions,
+  checkpointKeeper,
+} from './checkpoint-keeper.js';
 import { entryRow, type NewEntry } from './entry.js';
-import type { OutsideCopy } from './outside-copy.js';
 
-export interface RecordOptions {
-  readonly db: Database;
-  readonly keys: StateKeys;
-  readonly clock: BrokerClock;
+export interface RecordOptions extends CheckpointKeeperOptions {
   readonly random: RandomSource;
   /** Name of this replica; it keeps its chain when it restarts. */
   readonly replica: string;
-  readonly outside?: OutsideCopy;
-  /** A checkpoint is due after so many entries of this replica: 256. */
-  readonly checkpointEvery?: number;
-  /** A checkpoint is due this long after the last one, in milliseconds: a minute. */
-  readonly checkpointInterval?: number;
-  /** Told when a checkpoint that was due could not be made or copied outside, and (undefined) when one could again. */
-  readonly onCheckpoint?: (failure: unknown) => void;
 }
 
 /** The append-only record of what this broker did. */
