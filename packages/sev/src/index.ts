@@ -19,7 +19,7 @@ export type {
   LaunchCandidates,
   VcpuCandidate,
 } from './launch/digest-candidates.js';
-export type { ExpectedLaunch } from './launch/digest-differences.js';
+export type { ExpectedLaunch, LaunchCombination } from './launch/digest-differences.js';
 export * from './launch/digest-explain.js';
 export * from './launch/firmware-footer.js';
 export * from './launch/firmware-metadata.js';

@@ -4,8 +4,7 @@ import { InvalidArgumentError } from '../errors.js';
 import { hashesTable } from './hashes-table.js';
 import { mostVcpus } from './vcpu-count.js';
 import { vcpuSignatureOf, vcpuTypes } from './vcpu-types.js';
-import { type VmmType, vmmProfileOf, vmmTypes } from './vmm-types.js';
-import type { VmsaFpu } from './vmsa.js';
+import { type VmmType, type VmsaFpu, vmmProfileOf, vmmTypes } from './vmm-types.js';
 
 /** A file that may have been launched. */
 export interface FileCandidate {

@@ -1,9 +1,26 @@
 import type { CommandLineCandidate } from './digest-candidates.js';
 import { nothing } from './digest-candidates.js';
-import type { LaunchCombination } from './digest-explain.js';
 import { describeGuestFeatures, guestFeatureNames } from './guest-features.js';
-import { type VmmType, vmmProfileOf } from './vmm-types.js';
-import type { VmsaFpu } from './vmsa.js';
+import { type VmmType, type VmsaFpu, vmmProfileOf } from './vmm-types.js';
+
+/** One launch that gives the digest. Candidates with equal contents are one: all their names are given. */
+export interface LaunchCombination {
+  readonly mode: 'sev' | 'seves' | 'snp';
+  readonly firmware: readonly string[];
+  /** `none` where no kernel is measured; the same for initrd and command line. */
+  readonly kernel: readonly string[];
+  readonly initrd: readonly string[];
+  readonly commandLine: readonly string[];
+  /** The command line itself; empty where there is none. */
+  readonly commandLineText: string;
+  /** Absent for SEV, which does not measure vCPUs; the same for the next four. */
+  readonly vcpus?: number;
+  /** Absent also where the VMM does not tell it before the state is measured. */
+  readonly vcpuType?: { readonly names: readonly string[]; readonly signature: number };
+  readonly vmmType?: VmmType;
+  readonly guestFeatures?: bigint;
+  readonly vmsaFpu?: VmsaFpu;
+}
 
 /** What was expected to be launched. Parts that are left out may be anything. Names are those of the candidates. */
 export interface ExpectedLaunch {

@@ -6,11 +6,9 @@ import {
   readCandidates,
   type VcpuChoice,
 } from './digest-candidates.js';
-import { differencesInWords, type ExpectedLaunch } from './digest-differences.js';
+import { differencesInWords, type ExpectedLaunch, type LaunchCombination } from './digest-differences.js';
 import { type Found, legacySearch, snpSearch, type Untried } from './digest-search.js';
 import { describeGuestFeatures } from './guest-features.js';
-import type { VmmType } from './vmm-types.js';
-import type { VmsaFpu } from './vmsa.js';
 
 export interface ExplainDigestOptions extends LaunchCandidates {
   /** 48 bytes are a measurement of SEV-SNP, 32 bytes a launch digest of SEV or SEV-ES. */
@@ -25,25 +23,6 @@ export interface ExplainDigestOptions extends LaunchCandidates {
 export interface SearchProgress {
   readonly tried: number;
   readonly total: number;
-}
-
-/** One launch that gives the digest. Candidates with equal contents are one: all their names are given. */
-export interface LaunchCombination {
-  readonly mode: 'sev' | 'seves' | 'snp';
-  readonly firmware: readonly string[];
-  /** `none` where no kernel is measured; the same for initrd and command line. */
-  readonly kernel: readonly string[];
-  readonly initrd: readonly string[];
-  readonly commandLine: readonly string[];
-  /** The command line itself; empty where there is none. */
-  readonly commandLineText: string;
-  /** Absent for SEV, which does not measure vCPUs; the same for the next four. */
-  readonly vcpus?: number;
-  /** Absent also where the VMM does not tell it before the state is measured. */
-  readonly vcpuType?: { readonly names: readonly string[]; readonly signature: number };
-  readonly vmmType?: VmmType;
-  readonly guestFeatures?: bigint;
-  readonly vmsaFpu?: VmsaFpu;
 }
 
 export interface DigestExplanation {

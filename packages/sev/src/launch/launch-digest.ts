@@ -3,7 +3,8 @@ import { InvalidArgumentError } from '../errors.js';
 import { type LaunchArea, parseFirmwareFooter } from './firmware-footer.js';
 import { buildHashesTable, hashesTable } from './hashes-table.js';
 import { requireResetAddress, requireVcpuCount } from './vcpu-count.js';
-import { buildResetVmsa, type VmsaFpu, vmsa } from './vmsa.js';
+import type { VmsaFpu } from './vmm-types.js';
+import { buildResetVmsa, vmsa } from './vmsa.js';
 
 export interface LaunchDigestOptions {
   /** `sev` measures memory only, `seves` the first state of each vCPU as well. */

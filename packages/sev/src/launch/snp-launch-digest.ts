@@ -21,8 +21,8 @@ import {
 } from './snp-sections.js';
 import { buildSvsmVmsa, svsmAddress, svsmEntryOf } from './svsm.js';
 import { requireResetAddress, requireVcpuCount } from './vcpu-count.js';
-import { type VmmType, vmmProfileOf, vmmProfiles } from './vmm-types.js';
-import { buildResetVmsa, type VmsaFpu } from './vmsa.js';
+import { type VmmType, type VmsaFpu, vmmProfileOf, vmmProfiles } from './vmm-types.js';
+import { buildResetVmsa } from './vmsa.js';
 
 export interface SnpLaunchDigestOptions {
   /** The file that is mapped below 4 GiB: the code volume, not the variables. */

@@ -1,8 +1,8 @@
 import { InvalidArgumentError } from '../errors.js';
 import { parseFirmwareFooter } from './firmware-footer.js';
 import { snpPageSize } from './snp-page-measure.js';
-import { vmmProfiles } from './vmm-types.js';
-import { commonReset, type VmsaFpu, vmsa } from './vmsa.js';
+import { type VmsaFpu, vmmProfiles } from './vmm-types.js';
+import { commonReset, vmsa } from './vmsa.js';
 
 /**
  * Where QEMU puts a separate SVSM: below the firmware's variables, which lie below its code.

@@ -1,9 +1,14 @@
 import { InvalidArgumentError } from '../errors.js';
-import type { VmsaFpu } from './vmsa.js';
 
 /** Who launches a guest; names as in sev-snp-measure and snpguest. */
 export const vmmTypes = ['QEMU', 'ec2', 'ec2-old', 'gce', 'KRUN'] as const;
 export type VmmType = (typeof vmmTypes)[number];
+
+/**
+ * Whether KVM copied the FPU's reset values into the page before it was measured: `set` gives MXCSR 0x1F80 and FCW 0x37F
+ * (about Linux 6.10 and later), `zero` leaves both zero.
+ */
+export type VmsaFpu = 'set' | 'zero';
 
 /** In what the launches of a VMM differ from those of others, as far as it is measured. */
 export interface VmmProfile {

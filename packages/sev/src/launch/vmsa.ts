@@ -1,7 +1,7 @@
 import { bytesField, nested, reserved, u8, u16, u32, u64 } from '../codec/fields.js';
 import { structure } from '../codec/structure.js';
 import { InvalidArgumentError } from '../errors.js';
-import { type VmmType, vmmProfileOf } from './vmm-types.js';
+import { type VmmType, type VmsaFpu, vmmProfileOf } from './vmm-types.js';
 
 const source =
   'AMD64 Architecture Programmer’s Manual volume 2, table B-4; linux arch/x86/include/asm/svm.h, sev_es_save_area';
@@ -149,12 +149,6 @@ export const vmsa = structure(
     reserved670: reserved(0x670, 0x990, 'report'),
   },
 );
-
-/**
- * Whether KVM copied the FPU's reset values into the page before it was measured: `set` gives MXCSR 0x1F80 and FCW 0x37F
- * (about Linux 6.10 and later), `zero` leaves both zero.
- */
-export type VmsaFpu = 'set' | 'zero';
 
 export interface ResetVmsaOptions {
   /** CPUID function 1, EAX. Under QEMU a vCPU starts with it in RDX; other VMMs do not need it. */
